@@ -1,0 +1,110 @@
+"""Runs KPU layers fast: the native kernels where they are built, else the reference.
+
+``run_layer`` changes AI RAM exactly as ``reference.run_layer`` does, byte for byte, whatever the registers hold.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import EnvironmentError_, InputError
+from openkpu.kpu import reference
+from openkpu.kpu.checks import check_ai_ram, check_layer, check_out
+from openkpu.kpu.layer import KpuLayer
+from openkpu.kpu.monitor import Monitor
+
+REFERENCE: Final = "reference"
+"""Name of the NumPy reference where an instruction set is named."""
+
+MAX_THREADS: Final = 64
+
+
+def available() -> tuple[str, ...]:
+    """Instruction sets that this machine can run, best first; "reference" is always the last."""
+    native = _native()
+    return (*(native.isas() if native is not None else ()), REFERENCE)
+
+
+def default_isa() -> str:
+    """The environment variable OPENKPU_ISA, or the best instruction set here. E540 when the named one cannot run."""
+    return _checked_isa(os.environ.get("OPENKPU_ISA") or available()[0])
+
+
+def run_layer(layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, monitor: Monitor | None = None,
+              out: NDArray[np.uint8] | None = None, isa: str | None = None) -> NDArray[np.uint8] | None:
+    """Run one layer on ``ai_ram`` (uint8, 2 MiB, changed in place); return ``out``.
+
+    ``out``, uint8 (oc, oh, ow), also takes the dense output (what the chip sends to main memory). ``isa`` is one of
+    ``available()``. With a ``monitor`` the reference runs, which is the one that counts. The GIL is released while the
+    kernels run; two calls must not share one AI RAM. Raises as the reference does, and E540 for an unknown ``isa``.
+    """
+    check_ai_ram(ai_ram)
+    if out is not None:
+        check_out(layer, out)
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError("E442", "this number of threads is not possible", where="argument threads",
+                         why=f"threads = {threads}, allowed: 1..{MAX_THREADS}", fix="use threads=1")
+    isa = default_isa() if isa is None else _checked_isa(isa)
+    if monitor is not None or isa == REFERENCE:
+        dense = reference.run_layer(layer, ai_ram, monitor=monitor)
+        if out is not None:
+            out[:] = dense
+        return out
+    packed: Any = layer.cache.get(isa)
+    if packed is None:
+        packed = layer.cache[isa] = _pack(layer, isa)
+    packed.run(ai_ram, threads, out)
+    return out
+
+
+def _pack(layer: KpuLayer, isa: str) -> Any:
+    """Check the layer and bring its parameters into the form that the kernels of ``isa`` read."""
+    check_layer(layer)
+    native = _native()
+    assert native is not None
+    r, bn, act = layer.registers, layer.batch_norm, layer.activation
+    kind = reference.POOL_KINDS[reference.Pool(r.pool_type)]
+    oc, oh, ow = layer.output_shape
+    ic, h, w = layer.input_shape
+    geometry = {
+        "ic": ic, "h": h, "w": w, "oc": oc, "oh": oh, "ow": ow,
+        "kernel": layer.kernel, "depthwise": r.depth_wise_layer, "pad_value": r.pad_value,
+        "pool_op": ("select", "max", "mean").index(kind.op), "pool_size": kind.size, "pool_stride": kind.stride,
+        "pool_column": kind.column,
+        "src": r.image_src_addr * 64, "src_channel": r.channel_switch_addr * 64, "src_row": r.row_switch_addr * 64,
+        "src_group": r.coef_group, "dst": r.image_dst_addr * 64, "dst_channel": r.wb_channel_switch_addr * 64,
+        "dst_row": r.wb_row_switch_addr * 64, "dst_group": r.wb_group,
+        "arg_x": r.arg_x, "shr_x": r.shr_x, "arg_w": r.arg_w, "shr_w": r.shr_w, "arg_add": r.arg_add,
+    }
+    weights = np.ascontiguousarray(layer.weights.reshape(oc, -1), np.uint16)
+    bn_table = np.ascontiguousarray(np.stack([bn.mul, bn.add, bn.shift]), np.int64)
+    act_table = np.ascontiguousarray(np.stack([act.x_start, act.y_mul, act.shift, act.bias]), np.int64)
+    return native.Layer(isa, geometry, weights, bn_table, act_table)
+
+
+def _checked_isa(isa: str) -> str:
+    if isa not in available():
+        raise EnvironmentError_("E540", f"the instruction set {isa!r} cannot be used here",
+                                where="argument isa or environment variable OPENKPU_ISA",
+                                why=f"usable here: {', '.join(available())}",
+                                fix="unset OPENKPU_ISA, or name another one")
+    return isa
+
+
+@functools.cache
+def _native() -> ModuleType | None:
+    """The extension module, or None (with one warning) when it is not built."""
+    try:
+        return importlib.import_module("openkpu._native")
+    except ImportError as e:
+        warnings.warn(f"openkpu._native cannot be imported ({e}); KPU layers run on the NumPy reference, which is much "
+                      "slower. Build it with `make native` or install the openkpu wheel.", RuntimeWarning, stacklevel=2)
+        return None

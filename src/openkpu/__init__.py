@@ -1,0 +1,35 @@
+"""OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
+
+``load`` opens a kmodel and runs it bit for bit as the chip does. Importing the package is cheap; what a function needs is
+imported when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from openkpu.errors import OpenKPUError
+
+if TYPE_CHECKING:
+    from openkpu.api import Model, load
+
+__all__ = ["Model", "OpenKPUError", "__version__", "load"]
+
+__version__ = "0.1.0"
+
+_LAZY = {"load": "openkpu.api", "Model": "openkpu.api"}
+"""Public name -> the module that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'openkpu' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

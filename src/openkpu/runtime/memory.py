@@ -1,0 +1,63 @@
+"""What a program needs of the chip's memories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openkpu.kmodel.program import ChannelwiseDequantize, FullyConnected, KpuConv, Memory, Operand, Program
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Bytes of each memory that a program needs."""
+
+    main_bytes: int
+    """Scratch buffer in main RAM."""
+    file_bytes: int
+    """The kmodel file, which also lies in main RAM while it runs (unless streamed from flash)."""
+    ai_peak: int
+    """Most bytes of AI RAM that are in use during any one step (live feature maps, padding of rows included)."""
+    ai_low: int
+    """Lowest byte address of AI RAM that is used; 0 when none is."""
+    ai_high: int
+    """First byte address of AI RAM above everything that is used; 0 when none is."""
+    weights_bytes: int
+    """Weights and other constants of all steps."""
+
+
+def memory_use(program: Program, file_bytes: int) -> MemoryUse:
+    """Measure a program; ``file_bytes`` is the size of its file."""
+    maps: list[tuple[Operand, int, list[int]]] = [(o, -1, []) for o in program.inputs if o.memory is Memory.AI]
+    for index, step in enumerate(program.steps):
+        for o in step.reads:
+            if o.memory is Memory.AI:
+                for value, _, uses in reversed(maps):
+                    if value.start < o.stop and o.start < value.stop:
+                        uses.append(index)
+                        break
+        maps += [(o, index, []) for o in step.writes if o.memory is Memory.AI]
+    peak = 0
+    for index in range(len(program.steps)):
+        spans = [(o.start, o.stop) for o, born, uses in maps if born <= index <= max([*uses, born])]
+        peak = max(peak, _union(spans))
+    return MemoryUse(main_bytes=program.main_bytes, file_bytes=file_bytes, ai_peak=peak,
+                     ai_low=min((o.start for o, _, _ in maps), default=0), ai_high=max((o.stop for o, _, _ in maps), default=0),
+                     weights_bytes=sum(_constants(s) for s in program.steps))
+
+
+def _union(spans: list[tuple[int, int]]) -> int:
+    total = end = 0
+    for start, stop in sorted(spans):
+        total += max(0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def _constants(step: object) -> int:
+    if isinstance(step, KpuConv):
+        return step.layer.weights.nbytes + step.layer.batch_norm.mul.size * 8 + 16 * 9
+    if isinstance(step, FullyConnected):
+        return step.weights.nbytes + step.bias.nbytes
+    if isinstance(step, ChannelwiseDequantize):
+        return step.scale.nbytes + step.bias.nbytes
+    return 0

@@ -1,0 +1,150 @@
+"""Runs a Program on a simulated K210, step by step, at the real addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import InputError, MemoryLimitError, UnsupportedError
+from openkpu.k210 import AI_RAM_BYTES, MAIN_RAM_BYTES
+from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
+from openkpu.kpu import engine as native
+from openkpu.kpu import reference
+from openkpu.kpu.monitor import Monitor
+from openkpu.runtime import steps
+from openkpu.runtime.checks import Checker, Finding
+
+Engine = Literal["native", "reference"]
+Trace = Callable[[int, Step, NDArray[Any]], None]
+"""``trace(index, step, array)``: a copy of each step's result, a KPU layer's as uint8 (c, h, w) gathered from AI RAM."""
+
+MAX_MAIN_BYTES: Final = 64 * 1024 * 1024  # ten times what the chip has
+SLACK: Final = 8
+"""Bytes after the main buffer: DMA and QUANTIZED_ADD work on whole groups of 8 and may touch up to 7 more."""
+
+CHECK_FILL: Final = 0xA5
+"""What the memories hold before a checked run, so that uninitialised reads do not look right by chance."""
+
+
+class Session:
+    """Simulated memories and the program that runs in them. One run at a time; make a session for each thread.
+
+    ``engine`` "native" uses the fast kernels, "reference" the NumPy specification; both give the same bytes.
+    ``threads`` is for the native kernels. With ``check`` every run also looks for memory mistakes and 36-bit overflow,
+    in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that both memories
+    hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
+    program's results do not depend on it.
+
+    ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310, E312)
+    when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine.
+    """
+
+    def __init__(self, program: Program, *, engine: Engine = "native", threads: int = 1, check: bool = False,
+                 fill: int | None = None) -> None:
+        if engine not in ("native", "reference"):
+            raise InputError("E413", f"there is no engine {engine!r}", where="argument engine", why="known are 'native' "
+                             "and 'reference'", fix="use engine='native'")
+        _validate(program)
+        self.program = program
+        self.engine: Engine = engine
+        self.threads = threads
+        self.check = check
+        self.fill = (CHECK_FILL if check else 0) if fill is None else fill
+        self.findings: list[Finding] = []
+        """What the last checked run found, in order of execution."""
+        self.ai: NDArray[np.uint8] = np.empty(AI_RAM_BYTES, np.uint8)
+        self.main: NDArray[np.uint8] = np.empty(program.main_bytes + SLACK, np.uint8)
+
+    def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
+        """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
+
+        ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
+        1 (batch) is accepted. ``InputError`` E410 (number), E411 (dtype), E412 (shape).
+        """
+        inputs = check_inputs(self.program, arrays)
+        self.ai.fill(self.fill)
+        self.main.fill(self.fill)
+        checker = Checker(self.program) if self.check else None
+        for operand, array in zip(self.program.inputs, inputs, strict=True):
+            steps.put(self, operand, array)
+        for index, step in enumerate(self.program.steps):
+            if checker is not None:
+                checker.before(index, step)
+            if isinstance(step, KpuConv):
+                monitor = Monitor() if checker is not None else None
+                self._run_kpu(step, monitor)
+                if checker is not None and monitor is not None:
+                    checker.kpu(index, step, monitor)
+            else:
+                steps.run_cpu(self, step)
+            if checker is not None:
+                checker.after(index, step)
+            if trace is not None:
+                trace(index, step, steps.result(self, step))
+        if checker is not None:
+            checker.finish()
+            self.findings = checker.findings
+        return [steps.get(self, operand).copy() for operand in self.program.outputs]
+
+    def _run_kpu(self, step: KpuConv, monitor: Monitor | None) -> None:
+        # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
+        out = None if step.main_output is None else steps.get(self, step.main_output).reshape(step.layer.output_shape)
+        if self.engine == "native":
+            native.run_layer(step.layer, self.ai, threads=self.threads, monitor=monitor, out=out)
+            return
+        dense = reference.run_layer(step.layer, self.ai, monitor=monitor)
+        if out is not None:
+            out[:] = dense
+
+
+def _validate(program: Program) -> None:
+    """Refuse a program that could not run: unknown steps, operands outside the memories."""
+    if program.main_bytes > MAX_MAIN_BYTES:
+        raise MemoryLimitError("E310", "the model wants more main memory than the chip could ever have", where="main buffer",
+                               why=f"{program.main_bytes} bytes; the K210 has {MAIN_RAM_BYTES}",
+                               fix="Use a smaller model or check the file.")
+    for index, step in enumerate(program.steps):
+        if not steps.runnable(step):
+            raise UnsupportedError("E238", f"the simulator has no step {type(step).__name__}", where=f"step {index}",
+                                   why="it is not part of what the K210 runtimes execute", fix="Remove the step.")
+        for name, operand in step.operands():
+            _inside(operand, program.main_bytes, f"step {index} ({type(step).__name__}), {name}")
+    for i, operand in enumerate(program.inputs):
+        _inside(operand, program.main_bytes, f"input {i}")
+    for i, operand in enumerate(program.outputs):
+        _inside(operand, program.main_bytes, f"output {i}")
+
+
+def _inside(operand: Operand, main_bytes: int, where: str) -> None:
+    size = AI_RAM_BYTES if operand.memory is Memory.AI else main_bytes
+    if operand.start < 0 or operand.stop > size or min(operand.shape, default=1) < 1:
+        raise MemoryLimitError("E312", "an operand does not lie in its memory", where=where,
+                               why=f"bytes {operand.start}..{operand.stop} of {operand.memory.value} memory, which has {size}",
+                               fix="This is a mistake of whatever built the program.")
+
+
+def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
+    """Check the caller's arrays against ``program.inputs``; return them with the operands' shapes."""
+    wanted = program.inputs
+    if len(arrays) != len(wanted):
+        raise InputError("E410", f"the model takes {len(wanted)} input array(s), {len(arrays)} were given",
+                         where="arguments of run", why="; ".join(f"{o.dtype.value} {o.shape}" for o in wanted),
+                         fix="Give one array for each input.")
+    checked = []
+    for i, (o, given) in enumerate(zip(wanted, arrays, strict=True)):
+        a = np.asarray(given)
+        if a.dtype != o.dtype.numpy:
+            raise InputError("E411", f"input {i} is {a.dtype}, the model takes {o.dtype.value}", where=f"input {i}",
+                             why=f"{o.dtype.value} {o.shape} is what the device reads there",
+                             fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.")
+        shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
+        if shape != o.shape:
+            hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
+            raise InputError("E412", f"input {i} has shape {a.shape}, the model takes {o.shape}", where=f"input {i}",
+                             why="(channels, height, width)" if len(o.shape) == 3 else "one vector",
+                             fix="Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first.")
+        checked.append(a.reshape(o.shape))
+    return checked

@@ -1,7 +1,7 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
-``load`` opens a kmodel and runs it bit for bit as the chip does. Importing the package is cheap; what a function needs is
-imported when it is called.
+``load`` opens a kmodel and runs it bit for bit as the chip does. Importing the package is cheap; what a function
+needs is imported when it is called.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from openkpu.kmodel.detect import FileKind, Kind, byteswap, detect
 from openkpu.kmodel.program import KpuConv, Operand, Program, Step
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from openkpu.runtime.checks import Finding
@@ -99,7 +98,8 @@ class Model:
         notes = list(self._notes)
         last = self.steps[-1] if self.steps else None
         if self.version == 3 and isinstance(last, KpuConv) and last.main_output is None:
-            notes.append("The last layer leaves its result in AI RAM only: the device runtime runs past the end of such a model.")
+            notes.append("The last layer leaves its result in AI RAM only: the device runtime runs past the end of "
+                         "such a model.")
         if any(isinstance(s, KpuConv) and s.layer.weights.itemsize == 2 for s in self.steps):
             notes.append("The weights have 16 bits; no shipped model is known that uses this mode of the chip.")
         if self.program.main_bytes > MAIN_RAM_BYTES:
@@ -174,8 +174,8 @@ def _where(source: object) -> str:
 def _read_file(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise EnvironmentError_("E510", f"there is no file {path}", where=str(path),
-                                    why="it is a folder" if path.is_dir() else "nothing has this name", fix="Check the path.")
+            why = "it is a folder" if path.is_dir() else "nothing has this name"
+            raise EnvironmentError_("E510", f"there is no file {path}", where=str(path), why=why, fix="Check the path.")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise FileFormatError("E102", "the file is too large for a kmodel", where=str(path),

@@ -1,7 +1,7 @@
 """Which kind of file is this, and which firmware loads it?
 
 The first little-endian word decides, as in the firmware itself; a file's extension plays no role. Sources: the word
-values from the MaixPy firmware's loader; the table of runtimes from the released MaixPy, CanMV and standalone-SDK trees.
+values from the MaixPy firmware's loader; the table of runtimes from the released MaixPy, CanMV and SDK trees.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import struct
 import zipfile
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 MAGIC: Final = 0x4B4D444C  # the bytes "LDMK" (nncase's 'KMDL' as a C multi-character constant)
@@ -20,7 +20,7 @@ _ENCRYPTED_V4: Final = 0x534D444C
 _EMODEL: Final = 0x454D444C
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a file is."""
 
     V1 = "kmodel-v1"
@@ -128,9 +128,12 @@ def _is_kfpkg(data: bytes) -> bool | None:
         return None
 
 
+_ONNX_FIELDS: Final = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)  # protobuf tags of ModelProto's fields 2..8
+
+
 def _looks_like_onnx(data: bytes) -> bool:
-    """ONNX is protobuf: field 1 (ir_version, a small varint), then field 2 (producer) or 7 (graph) or 8 (opset)."""
-    return len(data) > 4 and data[0] == 0x08 and data[1] < 0x20 and data[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
+    """ONNX is protobuf: field 1 (ir_version, a small varint), then another field of ModelProto."""
+    return len(data) > 4 and data[0] == 0x08 and data[1] < 0x20 and data[2] in _ONNX_FIELDS
 
 
 def _looks_like_json_or_text(data: bytes) -> bool:
@@ -157,7 +160,7 @@ def _v4_or_later(data: bytes) -> FileKind:
 
 def _encrypted(version: int | None, title: str) -> FileKind:
     return FileKind(Kind.ENCRYPTED, version, title, _SMODEL,
-                    "Encrypted models are bound to one board and cannot be read here: ask its maker for the plain kmodel.")
+                    "Encrypted models are bound to one board and cannot be read here: ask for the plain kmodel.")
 
 
 def detect(data: bytes) -> FileKind:
@@ -180,8 +183,8 @@ def detect(data: bytes) -> FileKind:
     if word == _EMODEL:
         return _encrypted(None, "encrypted model (.emodel)")
     if data[:4] == b"\0\0\0\x03" and _plausible_v3(byteswap(data[: len(data) & ~3])):
-        return FileKind(Kind.V3_SWAPPED, 3, "kmodel V3 with every 32-bit word byte-swapped (for kpu.load_flash)", _SWAPPED,
-                        "Flash it and use kpu.load_flash; kpu.load needs the file with its words swapped back.")
+        return FileKind(Kind.V3_SWAPPED, 3, "kmodel V3 with every 32-bit word byte-swapped (for kpu.load_flash)",
+                        _SWAPPED, "Flash it and use kpu.load_flash; kpu.load needs the words swapped back.")
     if data[:4] == b"KMDL":
         return FileKind(Kind.V4_SWAPPED, None, "kmodel V4 or later with every 32-bit word byte-swapped", _NONE,
                         "kpu.load_flash streams V3 only: swap the words back, or compile the source model to V3.")
@@ -193,12 +196,14 @@ def detect(data: bytes) -> FileKind:
     if data[4:8] == b"TFL3":
         return FileKind(Kind.TFLITE, None, "TensorFlow Lite model", (), "Compile it to a kmodel first.")
     if _looks_like_onnx(data):
-        return FileKind(Kind.ONNX, None, "ONNX model (by its first bytes)", (), "Compile it to a kmodel first: kpu compile.")
+        return FileKind(Kind.ONNX, None, "ONNX model (by its first bytes)", (),
+                        "Compile it to a kmodel first: kpu compile.")
     if _looks_like_json_or_text(data):
-        what = "JSON" if _is_json(data) else "text (perhaps a web page or a Git LFS pointer saved in place of the model)"
+        what = "JSON" if _is_json(data) else "text (perhaps a web page or a Git LFS pointer instead of the model)"
         return FileKind(Kind.TEXT, None, what, (), "This is not a model: download the real file.")
-    return FileKind(Kind.UNKNOWN, None, f"unknown file (first word 0x{word:08x})" if word >= 0 else "file of less than 4 bytes",
-                    (), "This is not a kmodel: check the path, the flash address or the download.")
+    title = f"unknown file (first word 0x{word:08x})" if word >= 0 else "file of less than 4 bytes"
+    return FileKind(Kind.UNKNOWN, None, title, (),
+                    "This is not a kmodel: check the path, the flash address or the download.")
 
 
 def _is_json(data: bytes) -> bool:

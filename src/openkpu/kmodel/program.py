@@ -118,7 +118,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KpuConv(Step):
-    """A KPU layer. Its AI-RAM operands follow from the registers; ``main_output`` is set where it also goes to main RAM."""
+    """A KPU layer. Its AI-RAM operands follow from the registers; ``main_output`` where it also goes to main RAM."""
 
     layer: KpuLayer
     main_output: Operand | None = None
@@ -319,7 +319,7 @@ class Flatten(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResizeNearest(Step):
-    """Nearest-neighbour resize of (c, h, w), float32 or uint8 by the operands. ``align_corners`` is ignored by the runtime."""
+    """Nearest-neighbour resize of (c, h, w), float32 or uint8 by the operands; ``align_corners`` has no effect."""
 
     input: Operand
     output: Operand

@@ -1,8 +1,8 @@
 """kmodel V3 (nncase 0.1) <-> Program.
 
-File: a 28-byte header, ``output_count`` pairs (address, size), ``layers_length`` pairs (type, body size), then the bodies
-back to back, each ending at a multiple of 8 in the file. The vendor's compiler does not write the last padding, so a
-file may be up to 7 bytes shorter than its body sizes say. There is no checksum and no length field.
+File: a 28-byte header, ``output_count`` pairs (address, size), ``layers_length`` pairs (type, body size), then the
+bodies back to back, each ending at a multiple of 8 in the file. The vendor's compiler does not write the last padding,
+so a file may be up to 7 bytes shorter than its body sizes say. There is no checksum and no length field.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from openkpu.kmodel.record import Record
 from openkpu.kmodel.v3_body import Body, FileContext
 from openkpu.kmodel.v3_layers import BY_NUMBER, CONV, NOT_EXECUTED, layer_name, type_of
 
-HEADER: Final = Record("version", "flags", "arch", "layers_length", "max_start_address", "main_mem_usage", "output_count")
+HEADER: Final = Record("version", "flags", "arch", "layers_length", "max_start_address", "main_mem_usage",
+                       "output_count")
 OUTPUT: Final = Record("address", "size")
 LAYER_HEADER: Final = Record("type", "body_size")
 
@@ -82,8 +83,9 @@ def read(data: bytes) -> Program:
         last = index == len(layers) - 1
         stop = position + size
         if stop > len(data) and not (last and stop - len(data) < BODY_ALIGN):
-            raise _damaged("E111", "the file ends inside a layer body", f"layer {index} ({layer_name(number)}), file offset "
-                           f"{position}", f"the body is {position}..{stop}, the file has {len(data)} bytes")
+            raise _damaged("E111", "the file ends inside a layer body",
+                           f"layer {index} ({layer_name(number)}), file offset {position}",
+                           f"the body is {position}..{stop}, the file has {len(data)} bytes")
         body = Body(context, index, layer_name(number), position, position, min(stop, len(data)))
         step = _read_body(number, body)
         context.known.update((o.start, o) for o in step.writes if o.memory is Memory.MAIN)
@@ -121,7 +123,8 @@ def _read_tables(data: bytes) -> tuple[dict[str, int], list[tuple[int, int]], li
                        f"the tables reach to {first_body}, the file has {len(data)} bytes")
     outputs = [OUTPUT.unpack(data, HEADER.size + i * OUTPUT.size) for i in range(header["output_count"])]
     layers = [LAYER_HEADER.unpack(data, tables + i * LAYER_HEADER.size) for i in range(header["layers_length"])]
-    return (header, [(o["address"], o["size"]) for o in outputs], [(x["type"], x["body_size"]) for x in layers], first_body)
+    return (header, [(o["address"], o["size"]) for o in outputs],
+            [(x["type"], x["body_size"]) for x in layers], first_body)
 
 
 def _read_body(number: int, body: Body) -> Step:
@@ -181,8 +184,8 @@ def _output(index: int, address: int, size: int, steps: list[Step], main_bytes: 
 def write(program: Program) -> bytes:
     """Encode a program as a V3 file; the same program always gives the same bytes.
 
-    A program that ``read`` made gives the file's bytes again where these were laid out as the vendor's compiler does. With
-    ``extra`` None the header's leftovers are computed: 8-bit flag from the weights, the lowest AI-RAM line used.
+    A program that ``read`` made gives the file's bytes again where these were laid out as the vendor's compiler does.
+    With ``extra`` None the header's leftovers are computed: 8-bit flag from the weights, the lowest AI-RAM line used.
     ``UnsupportedError`` (E2xx) names a step or value that V3 cannot hold.
     """
     extra = program.extra if isinstance(program.extra, V3Extra) else None
@@ -190,7 +193,8 @@ def write(program: Program) -> bytes:
     widths = {s.layer.weights.dtype.itemsize for s in convs}
     if len(widths) > 1:
         raise UnsupportedError("E235", "8-bit and 16-bit weights in one V3 file", where="the KPU layers",
-                               why="the weight size is one flag in V3's header", fix="Use one weight size for all layers.")
+                               why="the weight size is one flag in V3's header",
+                               fix="Use one weight size for all layers.")
     flags = extra.flags & ~EIGHT_BIT if extra else 0
     if widths == {1} or (not widths and (extra is None or extra.flags & EIGHT_BIT)):
         flags |= EIGHT_BIT

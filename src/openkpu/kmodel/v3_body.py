@@ -59,7 +59,7 @@ class Body:
         """Check that ``size`` bytes at file offset ``offset`` lie in this body."""
         if offset < self.start or size < 0 or offset + size > self.stop:
             raise self.error("E112", f"{what} lies outside its layer body",
-                             f"bytes {offset}..{offset + size} of the file are needed, the body is {self.start}..{self.stop}")
+                             f"bytes {offset}..{offset + size} are needed, the body is {self.start}..{self.stop}")
 
     def record(self, record: Record) -> dict[str, Any]:
         """Read a structure at the cursor."""

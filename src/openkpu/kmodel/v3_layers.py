@@ -26,7 +26,7 @@ Fields = dict[str, Any]
 _RANGE: Final = Record("start", "size")
 
 
-def _count(body: Body, f: Fields, source: DType, target: DType) -> dict[str, Operand]:
+def _count(body: Body, f: Fields, source: DType, target: DType) -> dict[str, Any]:
     """Operands of a layer with in, out and one count; both take the shape of what was written to ``in``."""
     body.spend(f["count"])
     source_operand = body.like(f["in"], f["count"], source)
@@ -49,7 +49,7 @@ def _shape(prefix: str, operand: Operand) -> Fields:
 # -- element-wise --------------------------------------------------------------------------------------------------
 
 
-def _binary(body: Body, f: Fields, dtype: DType) -> dict[str, Operand]:
+def _binary(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
     body.spend(f["count"])
     a = body.like(f["in_a"], f["count"], dtype)
     b = body.main(f["in_b"], dtype, *a.shape)
@@ -65,9 +65,10 @@ def _fields_add(s: Any) -> Fields:
 
 
 def _read_quantized_add(body: Body, f: Fields) -> p.Step:
-    terms = {t: p.QuantizedTerm(f[f"{t}_offset"], f[f"{t}_mul"], f[f"{t}_shift"]) for t in "abo"}
+    terms: dict[str, Any] = {t: p.QuantizedTerm(f[f"{t}_offset"], f[f"{t}_mul"], f[f"{t}_shift"]) for t in "abo"}
     if any(not 0 <= t.shift < 64 for t in terms.values()):
-        raise body.error("E115", "a shift out of range", f"shifts {[t.shift for t in terms.values()]}, allowed are 0..63")
+        raise body.error("E115", "a shift out of range",
+                         f"shifts {[t.shift for t in terms.values()]}, allowed are 0..63")
     return p.QuantizedAdd(flags=f["flags"], **_binary(body, f, U8), **terms)
 
 
@@ -149,7 +150,8 @@ def _fields_fully_connected(s: Any) -> Fields:
 def _read_gap(body: Body, f: Fields) -> p.Step:
     c, n = f["channels"], f["kernel_size"]
     body.spend(c * n)
-    return p.GlobalAveragePool(flags=f["flags"], input=body.main(f["in"], F32, c, n), output=body.main(f["out"], F32, c))
+    source, target = body.main(f["in"], F32, c, n), body.main(f["out"], F32, c)
+    return p.GlobalAveragePool(flags=f["flags"], input=source, output=target)
 
 
 def _fields_gap(s: Any) -> Fields:
@@ -167,7 +169,7 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
     for axis in "wh":
         size, out, kernel, stride, pad = (f[f"{n}_{axis}"] for n in ("in", "out", "kernel", "stride", "pad"))
         # The runtime takes any numbers; a window that leaves the padded picture would divide by zero taps.
-        if not (0 < kernel <= size + 2 * pad and 0 < stride and pad < kernel and (out - 1) * stride < size + pad):
+        if not (0 < kernel <= size + 2 * pad and stride > 0 and pad < kernel and (out - 1) * stride < size + pad):
             raise body.error("E115", "pooling windows outside the picture",
                              f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}")
     if f["out_c"] != f["in_c"]:
@@ -258,7 +260,8 @@ def _fields_add_padding(s: Any) -> Fields:
 
 def _read_remove_padding(body: Body, f: Fields) -> p.Step:
     c = f["channels"]
-    return p.KpuRemovePadding(flags=f["flags"], input=body.main(f["in"], U8, c, 4, 4), output=body.main(f["out"], U8, c))
+    source, target = body.main(f["in"], U8, c, 4, 4), body.main(f["out"], U8, c)
+    return p.KpuRemovePadding(flags=f["flags"], input=source, output=target)
 
 
 def _fields_remove_padding(s: Any) -> Fields:
@@ -312,7 +315,8 @@ _RESIZE: Final = Record("flags", "in", "out", "in_w", "in_h", "in_c", "out_w", "
 
 LAYER_TYPES: Final = (
     LayerType(1, "ADD", p.Add, Record(*_BINARY), _read_add, _fields_add),
-    LayerType(2, "QUANTIZED_ADD", p.QuantizedAdd, Record(*_BINARY, *_TERMS), _read_quantized_add, _fields_quantized_add),
+    LayerType(2, "QUANTIZED_ADD", p.QuantizedAdd, Record(*_BINARY, *_TERMS), _read_quantized_add,
+              _fields_quantized_add),
     LayerType(5, "GLOBAL_AVERAGE_POOL2D", p.GlobalAveragePool, Record("flags", "in", "out", "kernel_size", "channels"),
               _read_gap, _fields_gap),
     LayerType(8, "QUANTIZED_MAX_POOL2D", p.QuantizedMaxPool, Record(*_POOL), _read_max_pool, _fields_pool),
@@ -330,8 +334,9 @@ LAYER_TYPES: Final = (
               _read_flatten, _fields_flatten),
     LayerType(22, "RESIZE_NEAREST_NEIGHBOR", p.ResizeNearest, _RESIZE, _read_resize(F32), _fields_resize),
     LayerType(23, "QUANTIZED_RESIZE_NEAREST_NEIGHBOR", p.ResizeNearest, _RESIZE, _read_resize(U8), _fields_resize),
-    LayerType(24, "CHANNELWISE_DEQUANTIZE", p.ChannelwiseDequantize, Record("flags", "in", "out", "channels", "channel_size"),
-              _read_channelwise, _fields_channelwise, lambda s: _f32(np.stack([s.scale, s.bias], axis=1))),
+    LayerType(24, "CHANNELWISE_DEQUANTIZE", p.ChannelwiseDequantize,
+              Record("flags", "in", "out", "channels", "channel_size"), _read_channelwise, _fields_channelwise,
+              lambda s: _f32(np.stack([s.scale, s.bias], axis=1))),
     LayerType(25, "LOGISTIC", p.Logistic, _UNARY, _vector(p.Logistic), _in_out_count),
     LayerType(10241, "K210_ADD_PADDING", p.KpuAddPadding, Record("flags", "in", "line", "channels"),
               _read_add_padding, _fields_add_padding),

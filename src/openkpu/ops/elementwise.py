@@ -41,7 +41,10 @@ def quantized_add(a: NDArray[np.uint8], b: NDArray[np.uint8], ta: QuantizedTerm,
     va = (a.astype(np.int64) + ta.offset) * ta.mul
     vb = (b.astype(np.int64) + tb.offset) * tb.mul
     with np.errstate(over="ignore"):
-        v = (va + vb) >> np.int64(ta.shift) if ta.shift == tb.shift else (va >> np.int64(ta.shift)) + (vb >> np.int64(tb.shift))
+        if ta.shift == tb.shift:
+            v = (va + vb) >> np.int64(ta.shift)
+        else:
+            v = (va >> np.int64(ta.shift)) + (vb >> np.int64(tb.shift))
         v = carry_shift(v * np.int64(to.mul), to.shift) + to.offset
     return np.clip(v, 0, 255).astype(np.uint8)
 

@@ -12,7 +12,10 @@ _BLOCK = 1 << 18  # products held at once
 
 def fully_connected(x: NDArray[np.float32], weights: NDArray[np.float32], bias: NDArray[np.float32],
                     activation: Activation) -> NDArray[np.float32]:
-    """(ic,) -> (oc,) with ``weights`` (oc, ic) and ``bias`` (oc,): float32 sum over ic in order, then bias, then activation."""
+    """(ic,) -> (oc,) with ``weights`` (oc, ic) and ``bias`` (oc,).
+
+    The float32 sum over ic in order, then the bias, then the activation.
+    """
     oc, ic = weights.shape
     out = np.empty(oc, np.float32)
     step = max(1, _BLOCK // ic)

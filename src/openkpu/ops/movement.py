@@ -19,7 +19,9 @@ def flatten(x: NDArray[np.float32]) -> NDArray[np.float32]:
 def _nearest(out: int, size: int) -> NDArray[np.intp]:
     """``min(floorf(o * ((float)size / out)), size - 1)`` for o = 0..out-1."""
     scale = np.float32(size) / np.float32(out)
-    return np.minimum(np.floor(np.arange(out, dtype=np.float32) * scale), np.float32(size - 1)).astype(np.intp)
+    source = np.floor(np.arange(out, dtype=np.float32) * scale)
+    index: NDArray[np.intp] = np.minimum(source, np.float32(size - 1)).astype(np.intp)
+    return index
 
 
 def resize_nearest(x: NDArray[Any], height: int, width: int) -> NDArray[Any]:

@@ -26,7 +26,8 @@ def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
     top = np.fmax(np.finfo(np.float32).tiny, np.fmax.reduce(x, axis=None))
     with np.errstate(all="ignore"):
         e = np.exp(x - top)
-        return e / _sum(e)
+        result: NDArray[np.float32] = e / _sum(e)
+    return result
 
 
 def l2_normalize(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -34,4 +35,5 @@ def l2_normalize(x: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(all="ignore"):
         total = _sum(x * x)
         total = _L2_EPSILON if total < _L2_EPSILON else total
-        return x * (np.float32(1) / np.sqrt(total))
+        result: NDArray[np.float32] = x * (np.float32(1) / np.sqrt(total))
+    return result

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 def global_average_pool(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """(c, n) -> (c,): the sequential float32 sum of each row over n."""
     with np.errstate(all="ignore"):
-        return np.add.accumulate(x, axis=1, dtype=np.float32)[:, -1] / np.float32(x.shape[1])
+        total: NDArray[np.float32] = np.add.accumulate(x, axis=1, dtype=np.float32)[:, -1]
+        return np.divide(total, np.float32(x.shape[1]), dtype=np.float32)
 
 
 def _valid(size: int, out: int, tap: int, stride: int, pad: int) -> tuple[slice, slice]:
@@ -54,8 +55,8 @@ def average_pool(x: NDArray[np.float32], out: tuple[int, int, int], kernel: tupl
     return total
 
 
-def quantized_max_pool(x: NDArray[np.uint8], out: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int],
-                       padding: tuple[int, int]) -> NDArray[np.uint8]:
+def quantized_max_pool(x: NDArray[np.uint8], out: tuple[int, int, int], kernel: tuple[int, int],
+                       stride: tuple[int, int], padding: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 (c, h, w) -> ``out`` (c, oh, ow): maximum over the valid taps."""
     best = np.zeros(out, np.uint8)
     for (oy, ox), (iy, ix) in _taps(x.shape[1], x.shape[2], out, kernel, stride, padding):

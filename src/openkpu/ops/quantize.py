@@ -15,7 +15,8 @@ def quantize(x: NDArray[np.float32], scale: float, bias: float) -> NDArray[np.ui
         v = (x - np.float32(bias)) * (np.float32(1) / np.float32(scale))
     # Values outside the range clamp whatever their rounding; inside, float64 adds the half exactly.
     v = np.nan_to_num(np.clip(v, -1, 256), nan=256).astype(np.float64)
-    return np.clip(np.floor(v + 0.5), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.floor(v + 0.5), 0, 255).astype(np.uint8)
+    return result
 
 
 def dequantize(x: NDArray[np.uint8], scale: float, bias: float) -> NDArray[np.float32]:

@@ -53,7 +53,7 @@ class Finding:
 
 
 def offsets(operand: Operand) -> NDArray[np.int64]:
-    """Byte addresses of the operand's data: (c, h, w) in AI RAM (without the padding of its layout), flat in main RAM."""
+    """Byte addresses of the operand's data: (c, h, w) in AI RAM (without its layout's padding), flat in main RAM."""
     if operand.memory is Memory.MAIN:
         return np.arange(operand.start, operand.stop, dtype=np.int64)
     c, h, w = operand.shape
@@ -82,7 +82,8 @@ class Checker:
     def __init__(self, program: Program) -> None:
         self.findings: list[Finding] = []
         self._program = program
-        self._shadow = {Memory.AI: _Shadow(AI_RAM_BYTES), Memory.MAIN: _Shadow(program.main_bytes + QUANTIZED_ADD_GROUP)}
+        self._shadow = {Memory.AI: _Shadow(AI_RAM_BYTES),
+                        Memory.MAIN: _Shadow(program.main_bytes + QUANTIZED_ADD_GROUP)}
         self._written: dict[int, list[Operand]] = {_INPUT: list(program.inputs)}
         for operand in program.inputs:
             self._own(operand, _INPUT)
@@ -111,7 +112,8 @@ class Checker:
                            may_be_stale=isinstance(step, p.KpuConv))
         self._in_place(index, step)
 
-    def _read(self, index: int, operand: Operand, at: NDArray[np.int64], *, typed: bool, may_be_stale: bool = False) -> None:
+    def _read(self, index: int, operand: Operand, at: NDArray[np.int64], *, typed: bool,
+              may_be_stale: bool = False) -> None:
         shadow = self._shadow[operand.memory]
         owners = shadow.owner[at]
         place = f"{operand.memory.value} memory {operand.start}..{operand.stop} ({operand.dtype.value} {operand.shape})"
@@ -158,8 +160,8 @@ class Checker:
                     continue
                 together = source.start == target.start and target.dtype.size <= source.dtype.size
                 if not (together and isinstance(step, _ELEMENTWISE)):
-                    self._report(index, IN_PLACE, f"writes {target.memory.value} memory {target.start}..{target.stop} while it "
-                                 f"reads {source.start}..{source.stop}")
+                    self._report(index, IN_PLACE, f"writes {target.memory.value} memory {target.start}.."
+                                 f"{target.stop} while it reads {source.start}..{source.stop}")
 
     def after(self, index: int, step: Step) -> None:
         """Account for what the step wrote."""
@@ -170,8 +172,8 @@ class Checker:
             written.append(rounded)
             at = self._own(rounded, index)
             if rounded.stop > self._program.main_bytes and rounded.memory is Memory.MAIN:
-                self._report(index, OVERRUN, f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main buffer has "
-                             f"{self._program.main_bytes}")
+                self._report(index, OVERRUN, f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main buffer "
+                             f"has {self._program.main_bytes}")
             if stale is not None:
                 self._shadow[operand.memory].stale[at.reshape(-1)[: stale.size]] = stale.reshape(-1)
         self._written[index] = written
@@ -198,13 +200,16 @@ class Checker:
         """Look at what the KPU computed."""
         pixels = self._shadow[Memory.AI].stale[offsets(step.input)].any()
         if pixels and (step.layer.kernel != 1 or step.layer.registers.pool_type != 0):
-            self._report(index, STALE, "a 3x3 window or a pool mixes undefined pixels of a padded 4x4 map into its result")
+            self._report(index, STALE, "a 3x3 window or a pool mixes undefined pixels of a padded 4x4 map into its "
+                         "result")
         for what, count, low, high in (("convolution", monitor.conv_overflow, monitor.conv_min, monitor.conv_max),
                                        ("batch norm", monitor.bn_overflow, monitor.bn_min, monitor.bn_max)):
             if count:
-                self._report(index, OVERFLOW, f"{count} of {monitor.values} {what} results leave signed 36 bits ({low}..{high})")
+                self._report(index, OVERFLOW, f"{count} of {monitor.values} {what} results leave signed 36 bits "
+                             f"({low}..{high})")
         if monitor.no_segment:
-            self._report(index, SEGMENT, f"{monitor.no_segment} results lie below every segment of the activation table")
+            self._report(index, SEGMENT, f"{monitor.no_segment} results lie below every segment of the activation "
+                         "table")
 
     def finish(self) -> None:
         """Look at the model's outputs."""

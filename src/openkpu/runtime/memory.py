@@ -41,7 +41,8 @@ def memory_use(program: Program, file_bytes: int) -> MemoryUse:
         spans = [(o.start, o.stop) for o, born, uses in maps if born <= index <= max([*uses, born])]
         peak = max(peak, _union(spans))
     return MemoryUse(main_bytes=program.main_bytes, file_bytes=file_bytes, ai_peak=peak,
-                     ai_low=min((o.start for o, _, _ in maps), default=0), ai_high=max((o.stop for o, _, _ in maps), default=0),
+                     ai_low=min((o.start for o, _, _ in maps), default=0),
+                     ai_high=max((o.stop for o, _, _ in maps), default=0),
                      weights_bytes=sum(_constants(s) for s in program.steps))
 
 

@@ -19,7 +19,7 @@ from openkpu.runtime.checks import Checker, Finding
 
 Engine = Literal["native", "reference"]
 Trace = Callable[[int, Step, NDArray[Any]], None]
-"""``trace(index, step, array)``: a copy of each step's result, a KPU layer's as uint8 (c, h, w) gathered from AI RAM."""
+"""``trace(index, step, array)`` gets a copy of each step's result, a KPU layer's as uint8 (c, h, w) from AI RAM."""
 
 MAX_MAIN_BYTES: Final = 64 * 1024 * 1024  # ten times what the chip has
 SLACK: Final = 8
@@ -38,15 +38,15 @@ class Session:
     hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
     program's results do not depend on it.
 
-    ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310, E312)
-    when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine.
+    ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310,
+    E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine.
     """
 
     def __init__(self, program: Program, *, engine: Engine = "native", threads: int = 1, check: bool = False,
                  fill: int | None = None) -> None:
         if engine not in ("native", "reference"):
-            raise InputError("E413", f"there is no engine {engine!r}", where="argument engine", why="known are 'native' "
-                             "and 'reference'", fix="use engine='native'")
+            raise InputError("E413", f"there is no engine {engine!r}", where="argument engine",
+                             why="known are 'native' and 'reference'", fix="use engine='native'")
         _validate(program)
         self.program = program
         self.engine: Engine = engine
@@ -103,8 +103,8 @@ class Session:
 def _validate(program: Program) -> None:
     """Refuse a program that could not run: unknown steps, operands outside the memories."""
     if program.main_bytes > MAX_MAIN_BYTES:
-        raise MemoryLimitError("E310", "the model wants more main memory than the chip could ever have", where="main buffer",
-                               why=f"{program.main_bytes} bytes; the K210 has {MAIN_RAM_BYTES}",
+        raise MemoryLimitError("E310", "the model wants more main memory than the chip could ever have",
+                               where="main buffer", why=f"{program.main_bytes} bytes; the K210 has {MAIN_RAM_BYTES}",
                                fix="Use a smaller model or check the file.")
     for index, step in enumerate(program.steps):
         if not steps.runnable(step):
@@ -122,7 +122,8 @@ def _inside(operand: Operand, main_bytes: int, where: str) -> None:
     size = AI_RAM_BYTES if operand.memory is Memory.AI else main_bytes
     if operand.start < 0 or operand.stop > size or min(operand.shape, default=1) < 1:
         raise MemoryLimitError("E312", "an operand does not lie in its memory", where=where,
-                               why=f"bytes {operand.start}..{operand.stop} of {operand.memory.value} memory, which has {size}",
+                               why=f"bytes {operand.start}..{operand.stop} of {operand.memory.value} memory, which has "
+                               f"{size}",
                                fix="This is a mistake of whatever built the program.")
 
 
@@ -143,8 +144,8 @@ def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDA
         shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
         if shape != o.shape:
             hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
+            fix = "Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first."
             raise InputError("E412", f"input {i} has shape {a.shape}, the model takes {o.shape}", where=f"input {i}",
-                             why="(channels, height, width)" if len(o.shape) == 3 else "one vector",
-                             fix="Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first.")
+                             why="(channels, height, width)" if len(o.shape) == 3 else "one vector", fix=fix)
         checked.append(a.reshape(o.shape))
     return checked

@@ -19,7 +19,7 @@ from openkpu.kmodel.record import Record
 from openkpu.kpu.fmap import FeatureMapLayout
 
 MAX_WORK = 1 << 32
-"""Most element operations all CPU layers of a program may take; the chip would need more than 10 s for that."""
+"""Most element operations all layers of a program may take; the chip would need more than 10 s for that."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class FileContext:
     known: dict[int, Operand] = field(default_factory=dict)
     """Start address -> the operand last written there, for the shapes that bodies do not state."""
     work: int = 0
-    """Element operations of the CPU layers so far."""
+    """Element operations of the layers so far."""
 
 
 @dataclass(slots=True)
@@ -108,9 +108,9 @@ class Body:
         return Operand(Memory.AI, line * AI_LINE_BYTES, DType.U8, (channels, height, width))
 
     def spend(self, elements: int) -> None:
-        """Count the work of a CPU layer; refuse a file that would run for hours."""
+        """Count the work of a layer; refuse a file that would run for hours."""
         self.file.work += elements
         if self.file.work > MAX_WORK:
-            raise UnsupportedError("E236", "the model's CPU layers never end in practice", where=self.where,
+            raise UnsupportedError("E236", "the model does not end in a sensible time", where=self.where,
                                    why=f"{self.file.work} element operations up to here, the limit is {MAX_WORK}",
                                    fix="The file is damaged: get it again.")

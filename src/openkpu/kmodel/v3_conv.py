@@ -73,6 +73,7 @@ def decode(body: Body) -> KpuConv:
     except OpenKPUError as error:
         error.where = body.where
         raise
+    body.spend(layer.macs // 8)  # the KPU and its simulation do many at once
     problem = unusual(r, main_output=bool(arg["flags"] & MAIN_MEM_OUT))
     if problem:
         raise UnsupportedError("E232", "a KPU layer with registers that no known file has", where=body.where,

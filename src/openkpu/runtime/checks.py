@@ -36,6 +36,7 @@ SEGMENT: Final = "segment"
 
 _NOBODY: Final = -2
 _INPUT: Final = -1
+_CHUNK: Final = 1 << 20
 
 _ELEMENTWISE: Final = (p.Add, p.QuantizedAdd, p.Quantize, p.Requantize, p.Softmax, p.L2Normalization, p.Logistic,
                        p.KpuRemovePadding)
@@ -52,10 +53,13 @@ class Finding:
     message: str
 
 
-def offsets(operand: Operand) -> NDArray[np.int64]:
-    """Byte addresses of the operand's data: (c, h, w) in AI RAM (without its layout's padding), flat in main RAM."""
+Index = NDArray[np.int64] | slice
+
+
+def offsets(operand: Operand) -> Index:
+    """Where the operand's data bytes are: (c, h, w) addresses in AI RAM (no padding of rows), a slice of main RAM."""
     if operand.memory is Memory.MAIN:
-        return np.arange(operand.start, operand.stop, dtype=np.int64)
+        return slice(operand.start, operand.stop)
     c, h, w = operand.shape
     lay = FeatureMapLayout(c, h, w)
     channel = np.arange(c, dtype=np.int64)
@@ -68,8 +72,19 @@ class _Shadow:
     """For every byte of one memory: who wrote it last, and whether it is a stale pixel."""
 
     def __init__(self, size: int) -> None:
-        self.owner = np.full(size, _NOBODY, np.int32)
+        self.owner = np.full(size, _NOBODY, np.int16)
         self.stale = np.zeros(size, bool)
+
+
+def _count_owners(owners: NDArray[np.int16]) -> dict[int, int]:
+    """Owner -> number of bytes, in ascending order."""
+    flat = owners.reshape(-1)
+    total = np.zeros(1, np.int64)
+    for first in range(0, flat.size, _CHUNK):  # in pieces, since bincount widens its input to 8 bytes an element
+        part = np.bincount(flat[first : first + _CHUNK].astype(np.int64) - _NOBODY, minlength=total.size)
+        part[: total.size] += total
+        total = part
+    return {int(i) + _NOBODY: int(total[i]) for i in np.flatnonzero(total)}
 
 
 def _label(index: int, step: Step) -> str:
@@ -88,12 +103,11 @@ class Checker:
         for operand in program.inputs:
             self._own(operand, _INPUT)
 
-    def _own(self, operand: Operand, owner: int) -> NDArray[np.int64]:
+    def _own(self, operand: Operand, owner: int) -> None:
         at = offsets(operand)
         shadow = self._shadow[operand.memory]
         shadow.owner[at] = owner
         shadow.stale[at] = False
-        return at
 
     def _name(self, owner: int) -> str:
         return "the input" if owner == _INPUT else _label(owner, self._program.steps[owner])
@@ -106,22 +120,22 @@ class Checker:
         """Look at what the step is about to read."""
         for operand in step.reads:
             if isinstance(step, p.KpuRemovePadding):
-                self._read(index, operand, offsets(operand)[::16], typed=True)
+                self._read(index, operand, slice(operand.start, operand.stop, 16), typed=True)
             else:
                 self._read(index, operand, offsets(operand), typed=not isinstance(step, p.Concat),
                            may_be_stale=isinstance(step, p.KpuConv))
         self._in_place(index, step)
 
-    def _read(self, index: int, operand: Operand, at: NDArray[np.int64], *, typed: bool,
+    def _read(self, index: int, operand: Operand, at: Index, *, typed: bool,
               may_be_stale: bool = False) -> None:
         shadow = self._shadow[operand.memory]
         owners = shadow.owner[at]
         place = f"{operand.memory.value} memory {operand.start}..{operand.stop} ({operand.dtype.value} {operand.shape})"
-        unknown = int((owners == _NOBODY).sum())
+        counts = _count_owners(owners)
+        unknown = counts.pop(_NOBODY, 0)
         if unknown:
             self._report(index, UNINITIALISED, f"reads {place}, of which nobody wrote {unknown} of {owners.size} bytes")
-        found = [int(o) for o in np.unique(owners) if o != _NOBODY]
-        problem = self._foreign(operand, found, typed=typed)
+        problem = self._foreign(operand, list(counts), typed=typed)
         if problem:
             self._report(index, OVERLAP, f"reads {place}, but {problem}")
         if not may_be_stale and shadow.stale[at].any():
@@ -160,8 +174,9 @@ class Checker:
                     continue
                 together = source.start == target.start and target.dtype.size <= source.dtype.size
                 if not (together and isinstance(step, _ELEMENTWISE)):
-                    self._report(index, IN_PLACE, f"writes {target.memory.value} memory {target.start}.."
-                                 f"{target.stop} while it reads {source.start}..{source.stop}")
+                    where = f"{target.memory.value} memory"
+                    self._report(index, IN_PLACE, f"writes {where} {target.start}..{target.stop} while it reads "
+                                 f"{source.start}..{source.stop}")
 
     def after(self, index: int, step: Step) -> None:
         """Account for what the step wrote."""
@@ -170,12 +185,13 @@ class Checker:
         for operand in step.writes:
             rounded = self._rounded(step, operand)
             written.append(rounded)
-            at = self._own(rounded, index)
+            self._own(rounded, index)
             if rounded.stop > self._program.main_bytes and rounded.memory is Memory.MAIN:
-                self._report(index, OVERRUN, f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main buffer "
-                             f"has {self._program.main_bytes}")
+                self._report(index, OVERRUN, f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main "
+                             f"buffer has {self._program.main_bytes}")
             if stale is not None:
-                self._shadow[operand.memory].stale[at.reshape(-1)[: stale.size]] = stale.reshape(-1)
+                shadow = self._shadow[operand.memory].stale
+                shadow[offsets(operand)] = stale if operand.memory is Memory.AI else stale.reshape(-1)
         self._written[index] = written
 
     def _rounded(self, step: Step, operand: Operand) -> Operand:

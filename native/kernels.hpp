@@ -1,0 +1,89 @@
+// What an instruction set provides: a handful of primitives over plain arrays. layer.cpp strings them together.
+//
+// Pixels lie in lanes: the input is packed as [group of 4 channels][pixel][4 channels], so that a vector register holds
+// the 4-channel groups of consecutive pixels, a weight is 4 broadcast bytes, and an accumulator register holds
+// consecutive pixels of one output channel.
+//
+// Every primitive may read and write up to 64 pixels past the count it is given; callers leave that room.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace openkpu {
+
+// acc[q][p] = init[q] + sum over taps, groups and 4 channels of x * w, in 32 bits (wrapping).
+struct Gemm {
+    const uint8_t* x;           // first pixel of tap offset 0
+    const size_t* taps;         // byte offset of each tap from x
+    size_t tap_count;
+    size_t group_stride;        // bytes from one group of 4 channels to the next
+    size_t groups;
+    const void* w;              // [tap][group][q][4], in the instruction set's own element type (Kernels::weight_bytes)
+    size_t q;                   // 1..Kernels::oc_block output channels
+    size_t vectors;             // pixels / Kernels::lanes
+    const int32_t* init;        // (q,)
+    int32_t* acc;
+    size_t acc_pitch;           // elements from one output channel to the next
+};
+
+// acc[y][x] = init + sum over 3x3 taps of src * w; src points at the pixel left above of output (0, 0); acc is dense.
+struct Depthwise {
+    const uint8_t* src;
+    size_t pitch;
+    size_t width;
+    size_t rows;
+    const int8_t* w;            // (9,)
+    int32_t init;
+    int32_t* acc;
+};
+
+// Batch norm and an activation that is one rising ramp:
+//   y = min(255, rint(max(floor(acc * scale) + offset, 0) * slope) + bias)
+// All operations on doubles are exact for the layers that use it (parameters.cpp has the proof), rint is half to even.
+struct Ramp {
+    double scale, offset, slope;
+    int32_t bias;
+};
+
+// The general activation: k = number of edges below bn, t = (bn - start[k]) * slope[k], r = rint(t) for t >= 0 and
+// 2 * floor(t) - rint(t) below (the chip moves the floor the wrong way there), y = clamp(r + bias[k], 0, 255).
+struct Table {
+    int edges;                  // 0..15; segments = edges + 1
+    double edge[16], start[16], slope[16], bias[16];
+};
+
+enum class PoolOp : int { select = 0, max = 1, mean = 2 };
+
+struct Kernels {
+    const char* name;
+    size_t lanes;               // pixels of one vector
+    size_t oc_block;            // output channels of one gemm call
+    size_t weight_bytes;        // 1: int8 w0 w1 w2 w3; 2: int16 w0 w2 w1 w3
+    bool signed_x;              // gemm computes with x - 128; the caller makes up for it in init
+    bool (*supported)();
+    void (*interleave)(const uint8_t* const rows[4], size_t n, uint8_t* dst);
+    void (*gemm)(const Gemm&);
+    void (*depthwise)(const Depthwise&);
+    void (*add_scaled)(int32_t* acc, const int32_t* sum, uint32_t factor, size_t n);   // acc += sum * factor, wrapping
+    void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
+    // bn = floor(acc * scale) + add
+    void (*table)(const int32_t* acc, size_t n, const Table&, double scale, double add, uint8_t* dst);
+    // dst[i] = op over rows 0..size-1, columns i*stride .. i*stride+size-1; never reads past column (n-1)*stride+size-1
+    void (*pool)(PoolOp op, int size, int stride, const uint8_t* const rows[4], size_t n, uint8_t* dst);
+    void (*decimate)(const uint8_t* src, size_t n, size_t stride, uint8_t* dst);       // dst[i] = src[i * stride]
+};
+
+extern const Kernels kernels_portable;
+#if defined(OPENKPU_X86)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512vnni;
+#endif
+#if defined(OPENKPU_ARM64)
+extern const Kernels kernels_neondot;
+#endif
+
+// Instruction sets that run on this machine, best first; a null pointer ends the list.
+const Kernels* const* available_kernels();
+
+}  // namespace openkpu

@@ -1,0 +1,91 @@
+// The Python module openkpu._native. Arguments were checked in Python (openkpu.kpu.engine); sizes are checked again here.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "layer.hpp"
+
+namespace nb = nanobind;
+using namespace openkpu;
+
+namespace {
+
+using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Output = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Weights = nb::ndarray<const uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+const Kernels& kernels_named(const std::string& name) {
+    for (const Kernels* const* k = available_kernels(); *k != nullptr; ++k) {
+        if (name == (*k)->name) return **k;
+    }
+    throw std::invalid_argument("unknown instruction set " + name);
+}
+
+template <typename T>
+void get(const nb::dict& d, const char* name, T& to) {
+    to = static_cast<T>(nb::cast<int64_t>(d[name]));
+}
+
+Geometry read_geometry(const nb::dict& d) {
+    Geometry g{};
+    get(d, "ic", g.ic), get(d, "h", g.h), get(d, "w", g.w);
+    get(d, "oc", g.oc), get(d, "oh", g.oh), get(d, "ow", g.ow);
+    get(d, "kernel", g.kernel), get(d, "depthwise", g.depthwise), get(d, "pad_value", g.pad_value);
+    get(d, "pool_op", g.pool_op), get(d, "pool_size", g.pool_size), get(d, "pool_stride", g.pool_stride);
+    get(d, "pool_column", g.pool_column);
+    get(d, "src", g.src), get(d, "src_channel", g.src_channel), get(d, "src_row", g.src_row);
+    get(d, "src_group", g.src_group);
+    get(d, "dst", g.dst), get(d, "dst_channel", g.dst_channel), get(d, "dst_row", g.dst_row);
+    get(d, "dst_group", g.dst_group);
+    get(d, "arg_x", g.arg_x), get(d, "arg_w", g.arg_w), get(d, "arg_add", g.arg_add);
+    get(d, "shr_x", g.shr_x), get(d, "shr_w", g.shr_w);
+    return g;
+}
+
+struct BoundLayer {
+    Geometry geometry;
+    Layer layer;
+
+    static BoundLayer make(const std::string& isa, const nb::dict& geometry, const Weights& w, const Numbers& norm,
+                           const Numbers& activation) {
+        const Geometry g = read_geometry(geometry);
+        if (w.shape(0) != g.oc || w.shape(1) != g.inputs() * g.taps() || norm.shape(0) != 3 || norm.shape(1) != g.oc ||
+            activation.shape(0) != 4 || activation.shape(1) != 16) {
+            throw std::invalid_argument("parameters do not match the geometry");
+        }
+        return {g, Layer(kernels_named(isa), g, w.data(), norm.data(), activation.data())};
+    }
+
+    void run(const Bytes& ai_ram, size_t threads, const std::optional<Output>& out) const {
+        if (ai_ram.shape(0) != (size_t{2} << 20)) throw std::invalid_argument("AI RAM has 2 MiB");
+        if (out && (out->shape(0) != geometry.oc || out->shape(1) != geometry.oh || out->shape(2) != geometry.ow)) {
+            throw std::invalid_argument("out does not match the geometry");
+        }
+        uint8_t* dense = out ? out->data() : nullptr;
+        uint8_t* ram = ai_ram.data();
+        nb::gil_scoped_release release;
+        layer.run(ram, threads, dense);
+    }
+};
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.doc() = "KPU layers on the CPU's vector units. Use openkpu.kpu.engine.";
+    m.def("isas", [] {
+        nb::list names;
+        for (const Kernels* const* k = available_kernels(); *k != nullptr; ++k) names.append((*k)->name);
+        return nb::tuple(names);
+    }, "Instruction sets that run here, best first.");
+    nb::class_<BoundLayer>(m, "Layer")
+        .def(nb::new_(&BoundLayer::make), nb::arg("isa"), nb::arg("geometry"), nb::arg("weights"), nb::arg("norm"),
+             nb::arg("activation"))
+        .def("run", &BoundLayer::run, nb::arg("ai_ram"), nb::arg("threads"), nb::arg("out").none())
+        .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
+}

@@ -1,0 +1,177 @@
+#include "parameters.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace openkpu {
+namespace {
+
+constexpr int64_t two(int n) { return int64_t{1} << n; }
+
+int64_t wrap_mul(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b)); }
+int64_t wrap_add(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+int64_t wrap_sub(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
+
+struct Range {
+    int64_t low, high;
+};
+
+// The activation as intervals of bn: segment `which` holds for edge < bn <= next interval's edge.
+struct Interval {
+    int64_t edge;
+    int which;
+};
+
+bool constant(const Segment& s) { return s.y_mul == 0; }
+
+bool same(const Segment& a, const Segment& b) {
+    if (constant(a) && constant(b)) return a.bias == b.bias;
+    return a.x_start == b.x_start && a.y_mul == b.y_mul && a.shift == b.shift && a.bias == b.bias;
+}
+
+// The intervals that bn can reach. Starts need not be sorted: the largest index whose start is below bn wins; below all
+// starts it is segment 0.
+std::vector<Interval> reachable_intervals(const Segment segments[16], Range bn) {
+    int order[16];
+    std::iota(order, order + 16, 0);
+    std::stable_sort(order, order + 16, [&](int a, int b) { return segments[a].x_start < segments[b].x_start; });
+    std::vector<Interval> all{{std::numeric_limits<int64_t>::min(), 0}};
+    int best = 0;
+    for (int i : order) {
+        best = std::max(best, i);
+        if (all.back().edge == segments[i].x_start) {
+            all.back().which = best;
+        } else {
+            all.push_back({segments[i].x_start, best});
+        }
+    }
+    std::vector<Interval> kept;
+    for (size_t k = 0; k < all.size(); ++k) {
+        const bool above = k + 1 < all.size() && all[k + 1].edge < bn.low;
+        const bool below = all[k].edge >= bn.high && k > 0;
+        if (above || below) continue;
+        if (!kept.empty() && same(segments[kept.back().which], segments[all[k].which])) continue;
+        kept.push_back(all[k]);
+    }
+    return kept;
+}
+
+// Whether the intervals are [ramp] or [constant, ramp] with a ramp that starts at the constant (see struct Ramp).
+bool find_ramp(const std::vector<Interval>& intervals, const Segment segments[16], Range bn, Segment& ramp) {
+    if (intervals.empty() || intervals.size() > 2) return false;
+    ramp = segments[intervals.back().which];
+    if (ramp.y_mul < 0) return false;
+    if (intervals.size() == 1) return bn.low >= ramp.x_start || constant(ramp);
+    const Segment& floor = segments[intervals.front().which];
+    return constant(floor) && floor.bias == ramp.bias && intervals.back().edge == ramp.x_start;
+}
+
+double power(int64_t shift) { return std::ldexp(1.0, -static_cast<int>(std::min<int64_t>(shift, 62))); }
+
+}  // namespace
+
+uint8_t finish_exactly(int64_t alu, const ChannelNorm& n, const Segment segments[16]) {
+    const int64_t bn = wrap_add(wrap_mul(alu, n.mul) >> n.shift, n.add);
+    int i = 15;
+    while (i > 0 && bn <= segments[i].x_start) --i;
+    const Segment& s = segments[i];
+    const int64_t p = wrap_mul(wrap_sub(bn, s.x_start), s.y_mul);
+    const int shift = static_cast<int>(std::min<int64_t>(s.shift, 62));
+    int64_t r = p;
+    if (shift > 0) {
+        r = p >> shift;
+        const int64_t fraction = p & (two(shift) - 1);
+        const int64_t half = two(shift - 1);
+        if (fraction > half || (fraction == half && (r & 1) != 0)) r += p < 0 ? -1 : 1;
+    }
+    return static_cast<uint8_t>(std::clamp<int64_t>(wrap_add(r, s.bias), 0, 255));
+}
+
+Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int64_t* norm, const int64_t* activation) {
+    Parameters p;
+    const size_t per_channel = g.inputs() * g.taps();
+    for (int i = 0; i < 16; ++i) {
+        p.segments[i] = {activation[i], activation[16 + i], activation[32 + i], activation[48 + i]};
+    }
+    int low_w = 65535, high_w = 0;
+    for (size_t i = 0; i < g.oc * per_channel; ++i) {
+        low_w = std::min<int>(low_w, weights[i]);
+        high_w = std::max<int>(high_w, weights[i]);
+    }
+    p.weight_parts = high_w > 255 ? 2 : 1;
+    p.exact = p.weight_parts == 2;
+
+    // sum(x*w) + (arg_x*sum(x) >> shr_x) = sum(x * (w + factor)) where the shift loses nothing.
+    const int64_t factor = g.arg_x >> g.shr_x;
+    if (factor << g.shr_x != g.arg_x) p.exact = true;
+    if (!p.exact && low_w + factor >= -128 && high_w + factor <= 127) {
+        p.weight_offset = static_cast<int>(-factor);
+    } else {
+        p.weight_offset = 128;
+        p.sum_factor = static_cast<uint32_t>(static_cast<uint64_t>(factor + 128));
+    }
+
+    // Proof that the fast kernels are exact, from the bounds of each channel over all inputs 0..255:
+    //  - alu fits 32 bits, so sums that wrap at 32 bits are right at the end;
+    //  - |alu * mul| <= 2^53, so that product is exact in a double, and so is its floor after the scaling by 2^-shift;
+    //  - |bn| <= 2^36, and starts have 36 bits and slopes 16: |(bn - start) * y_mul| <= 2^52 is exact, and scaling it by a
+    //    power of two keeps it exact, so that rint() sees the true value. Clamping it before rint() moves no result in 0..255.
+    constexpr int64_t max_bn = two(36);
+    Range bn_range{std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
+    for (size_t c = 0; c < g.oc; ++c) {
+        const uint16_t* w = weights + c * per_channel;
+        int64_t sum = 0, low = 0, high = 0;
+        for (size_t i = 0; i < per_channel; ++i) {
+            sum += w[i];
+            const int64_t v = w[i] + factor;
+            (v < 0 ? low : high) += 255 * v;
+        }
+        const ChannelNorm n{norm[c], norm[g.oc + c], norm[2 * g.oc + c]};
+        const int64_t constant = ((g.arg_w * sum) >> g.shr_w) + g.arg_add * static_cast<int64_t>(g.inputs());
+        p.constant.push_back(constant);
+        p.norm.push_back(n);
+        low += constant;
+        high += constant;
+        const int64_t top = std::max(std::abs(low), std::abs(high));
+        if (top >= two(31) || n.shift < 0 || n.shift > 15 || top * std::abs(n.mul) > two(53)) {
+            p.exact = true;
+            continue;
+        }
+        const int64_t a = ((low * n.mul) >> n.shift) + n.add, b = ((high * n.mul) >> n.shift) + n.add;
+        bn_range.low = std::min({bn_range.low, a, b});
+        bn_range.high = std::max({bn_range.high, a, b});
+    }
+    if (p.exact || bn_range.low < -max_bn || bn_range.high > max_bn) {
+        p.exact = true;
+        p.weight_offset = 128;
+        return p;
+    }
+    const std::vector<Interval> intervals = reachable_intervals(p.segments, bn_range);
+    Segment ramp;
+    p.is_ramp = find_ramp(intervals, p.segments, bn_range, ramp);
+    if (p.is_ramp) {
+        for (const ChannelNorm& n : p.norm) {
+            p.ramps.push_back({static_cast<double>(n.mul) * power(n.shift), static_cast<double>(n.add - ramp.x_start),
+                               static_cast<double>(ramp.y_mul) * power(ramp.shift), static_cast<int32_t>(ramp.bias)});
+        }
+        return p;
+    }
+    if (intervals.size() > 16) {
+        p.exact = true;
+        p.weight_offset = 128;
+        return p;
+    }
+    p.table.edges = static_cast<int>(intervals.size()) - 1;
+    for (size_t k = 0; k < intervals.size(); ++k) {
+        const Segment& s = p.segments[intervals[k].which];
+        p.table.start[k] = static_cast<double>(s.x_start);
+        p.table.slope[k] = static_cast<double>(s.y_mul) * power(s.shift);
+        p.table.bias[k] = static_cast<double>(s.bias);
+        if (k > 0) p.table.edge[k - 1] = static_cast<double>(intervals[k].edge);
+    }
+    return p;
+}
+
+}  // namespace openkpu

@@ -114,7 +114,7 @@ def _word(data: bytes, offset: int) -> int:
 
 
 def _plausible_v3(data: bytes) -> bool:
-    """Whether a file whose first word is 3 can be a V3 kmodel: arch 0 and tables that fit (or a cut header)."""
+    """Whether data whose first word is 3 can be a V3 kmodel: arch 0 and tables that fit (or a cut header)."""
     arch, layers, outputs = _word(data, 8), _word(data, 12), _word(data, 24)
     return arch <= 0 and layers <= len(data) // 8 + 4 and outputs <= len(data) // 8 + 4
 
@@ -138,7 +138,12 @@ def _looks_like_onnx(data: bytes) -> bool:
 
 def _looks_like_json_or_text(data: bytes) -> bool:
     head = data[:512]
-    return all(b >= 32 or b in (9, 10, 13) for b in head)
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # not merely a character cut off at the end
+            return False
+    return any(b < 128 for b in head) and all(b >= 32 or b in (9, 10, 13) for b in head)
 
 
 def _v4_or_later(data: bytes) -> FileKind:
@@ -171,7 +176,7 @@ def detect(data: bytes) -> FileKind:
     if word == 1:
         return FileKind(Kind.V1, 1, "kmodel V1 (first Kendryte tools, 2018)", FIRMWARE_V1,
                         "V1 is not supported: compile the source model to V3.")
-    if word == 3 and _plausible_v3(data):
+    if word == 3:
         return FileKind(Kind.V3, 3, "kmodel V3 (nncase 0.1)", FIRMWARE_V3,
                         "Every firmware loads it: kpu.load of a path or of a flash address.")
     if word == MAGIC:

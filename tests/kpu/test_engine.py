@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from generate import cases, identity_table, registers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kpu_cases import cases, identity_table, registers
 from numpy.typing import NDArray
 
 from openkpu.errors import EnvironmentError_, InputError, MemoryLimitError
@@ -45,3 +46,91 @@ def test_equals_reference(case: tuple[KpuLayer, NDArray[np.uint8]]) -> None:
 @given(cases(max_channels=150), st.integers(2, 5))
 def test_equals_reference_threads(case: tuple[KpuLayer, NDArray[np.uint8]], threads: int) -> None:
     assert_equal(*case, threads=threads)
+
+
+def ordinary() -> tuple[KpuLayer, NDArray[np.uint8]]:
+    rng = np.random.default_rng(5)
+    norm = BatchNorm(np.full(7, 3, np.int64), np.arange(7) - 3, np.full(7, 10, np.int64))
+    r = registers(5, 9, 21, 7, kernel_type=1, arg_x=-128)
+    layer = KpuLayer(r, rng.integers(0, 256, (7, 5, 3, 3), np.uint8), norm, identity_table())
+    return layer, rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
+
+
+@native
+@pytest.mark.parametrize("isa", NATIVE)
+def test_every_way_of_finishing_is_taken(isa: str) -> None:
+    """The generated layers are worth little if one path of the kernels is never used."""
+    layer, ram = ordinary()
+    curve = replace(layer.activation, y_mul=np.arange(16), x_start=np.arange(16) * 50 - 300)
+    wide = replace(layer.registers, arg_x=(1 << 23) - 1)
+    for path, one in {"ramp": layer, "table": replace(layer, activation=curve, cache={}),
+                      "exact": replace(layer, registers=wide, cache={})}.items():
+        expected = ram.copy()
+        reference.run_layer(one, expected)
+        got = ram.copy()
+        engine.run_layer(one, got, isa=isa)
+        assert one.cache[isa].path == path  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(got, expected)
+
+
+@native
+def test_packed_form_is_kept() -> None:
+    layer, ram = ordinary()
+    engine.run_layer(layer, ram, isa=NATIVE[0])
+    packed = layer.cache[NATIVE[0]]
+    engine.run_layer(layer, ram, isa=NATIVE[0])
+    assert layer.cache[NATIVE[0]] is packed
+
+
+def test_monitor_reports_as_the_reference() -> None:
+    layer, ram = ordinary()
+    ours, theirs = Monitor(), Monitor()
+    copy = ram.copy()
+    reference.run_layer(layer, copy, monitor=theirs)
+    engine.run_layer(layer, ram, monitor=ours)
+    assert ours == theirs
+    assert ours.values == 7 * 9 * 21
+    np.testing.assert_array_equal(ram, copy)
+
+
+def test_instruction_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for isa in engine.available():
+        monkeypatch.setenv("OPENKPU_ISA", isa)
+        assert engine.default_isa() == isa
+    monkeypatch.setenv("OPENKPU_ISA", "avx1024")
+    layer, ram = ordinary()
+    with pytest.raises(EnvironmentError_, match="avx1024") as e:
+        engine.run_layer(layer, ram)
+    assert e.value.code == "E540"
+    monkeypatch.delenv("OPENKPU_ISA")
+    assert engine.default_isa() == engine.available()[0]
+
+
+def test_without_the_extension_the_reference_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openkpu._native", None)
+    engine._native.cache_clear()
+    engine.available.cache_clear()
+    try:
+        layer, ram = ordinary()
+        expected = ram.copy()
+        reference.run_layer(layer, expected)
+        with pytest.warns(RuntimeWarning, match="make native"):
+            engine.run_layer(layer, ram)
+        np.testing.assert_array_equal(ram, expected)
+        assert engine.available() == (engine.REFERENCE,)
+    finally:
+        engine._native.cache_clear()
+        engine.available.cache_clear()
+
+
+def test_wrong_arguments_are_named() -> None:
+    layer, ram = ordinary()
+    with pytest.raises(InputError, match="E441"):
+        engine.run_layer(layer, ram, out=np.empty((7, 9, 20), np.uint8))
+    with pytest.raises(InputError, match="E442"):
+        engine.run_layer(layer, ram, threads=0)
+    with pytest.raises(InputError, match="E440"):
+        engine.run_layer(layer, ram.astype(np.int8))  # type: ignore[arg-type]
+    bad = replace(layer, registers=replace(layer.registers, image_dst_addr=32767), cache={})
+    with pytest.raises(MemoryLimitError, match="E340"):
+        engine.run_layer(bad, ram)

@@ -27,6 +27,7 @@ REFERENCE: Final = "reference"
 MAX_THREADS: Final = 64
 
 
+@functools.cache
 def available() -> tuple[str, ...]:
     """Instruction sets that this machine can run, best first; "reference" is always the last."""
     native = _native()

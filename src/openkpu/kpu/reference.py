@@ -151,7 +151,8 @@ def activate(table: ActivationTable, bn: NDArray[np.int64], *, monitor: Monitor 
     """The activation table: one linear segment for each value; int64 of any shape -> uint8.
 
     The segment is the one with the largest index i such that ``bn > x_start[i]`` (the starts need not be sorted);
-    where there is none, segment 0 is used and counted. ``y = clamp(round((bn - x_start) * y_mul / 2**shift) + bias, 0, 255)``.
+    where there is none, segment 0 is used and counted.
+    ``y = clamp(round((bn - x_start) * y_mul / 2**shift) + bias, 0, 255)``.
     """
     segment = np.full(bn.shape, -1, np.int8)
     for i in range(table.x_start.size):

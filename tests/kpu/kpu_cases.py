@@ -1,4 +1,4 @@
-"""Random KPU layers with their AI RAM, from harmless to hostile. Structure comes from hypothesis, bulk data from a seed."""
+"""Random KPU layers with their AI RAM, harmless to hostile. Structure comes from hypothesis, bulk data from a seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLES = st.sampled_from(["relu", "linear", "leaky", "curve", "curve", "negative
 
 
 def identity_table() -> ActivationTable:
-    """y = clamp(bn) for bn > -2**35 + ... : one segment that starts at 0 with slope 1, below it 0."""
+    """y = clamp(bn): the last segment starts at 0 with slope 1, the others give 0."""
     start = np.full(16, -(1 << 35), np.int64)
     start[15] = 0
     mul = np.zeros(16, np.int64)
@@ -69,7 +69,8 @@ def cases(draw: st.DrawFn, *, max_channels: int = 24) -> tuple[KpuLayer, NDArray
     return KpuLayer(r, weights, norm, _table(rng, draw(TABLES), bn)), ai_ram
 
 
-def _weights(rng: np.random.Generator, shape: tuple[int, ...], *, sixteen: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _weights(rng: np.random.Generator, shape: tuple[int, ...], *,
+             sixteen: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if sixteen:
         return rng.integers(0, int(rng.choice([200, 65536])), shape).astype(np.uint16)
     kind = rng.integers(0, 3)
@@ -96,8 +97,9 @@ def _args(rng: np.random.Generator, kind: str, weights: NDArray[np.uint8] | NDAr
                 "arg_w": int(rng.integers(-1 << 23, 1 << 23)), "shr_w": int(rng.integers(0, 16)),
                 "arg_add": int(rng.integers(-1 << 39, 1 << 39)) >> int(rng.integers(0, 39))}
     low, high = -(1 << 23), (1 << 23) - 1
-    return {"arg_x": int(rng.choice([low, high])), "shr_x": int(rng.choice([0, 1, 15])), "arg_w": int(rng.choice([low, high])),
-            "shr_w": int(rng.choice([0, 15])), "arg_add": int(rng.choice([-(1 << 39), (1 << 39) - 1]))}
+    return {"arg_x": int(rng.choice([low, high])), "shr_x": int(rng.choice([0, 1, 15])),
+            "arg_w": int(rng.choice([low, high])), "shr_w": int(rng.choice([0, 15])),
+            "arg_add": int(rng.choice([-(1 << 39), (1 << 39) - 1]))}
 
 
 def _norm(rng: np.random.Generator, kind: str, alu: NDArray[np.int64]) -> BatchNorm:
@@ -106,15 +108,16 @@ def _norm(rng: np.random.Generator, kind: str, alu: NDArray[np.int64]) -> BatchN
         return BatchNorm(rng.choice([-(1 << 23), (1 << 23) - 1], oc), rng.choice([-(1 << 31), (1 << 31) - 1], oc),
                          rng.choice([0, 15], oc))
     if kind == "random":
-        return BatchNorm(rng.integers(-1 << 23, 1 << 23, oc), rng.integers(-1 << 31, 1 << 31, oc), rng.integers(0, 16, oc))
+        return BatchNorm(rng.integers(-1 << 23, 1 << 23, oc), rng.integers(-1 << 31, 1 << 31, oc),
+                         rng.integers(0, 16, oc))
     # bn spans a few times 2**18 around 0 in every channel, in both directions
     flat = alu.reshape(oc, -1)
     center, spread = flat.mean(axis=1), np.maximum(flat.std(axis=1), 1.0)
     shift = rng.integers(0, 16, oc)
-    mul = np.clip(2.0**18 / spread * 2.0**shift * rng.choice([1, -1, 1], oc), -(1 << 23), (1 << 23) - 1).astype(np.int64)
-    mul += rng.integers(0, 2, oc)
+    mul = 2.0**18 / spread * 2.0**shift * rng.choice([1, -1, 1], oc)
+    mul = np.clip(mul, -(1 << 23), (1 << 23) - 2).astype(np.int64) + rng.integers(0, 2, oc)
     add = np.clip(-center * mul / 2.0**shift, -(1 << 31), (1 << 31) - 1).astype(np.int64)
-    return BatchNorm(np.clip(mul, -(1 << 23), (1 << 23) - 1), add, shift.astype(np.int64))
+    return BatchNorm(mul, add, shift.astype(np.int64))
 
 
 def _table(rng: np.random.Generator, kind: str, bn: NDArray[np.int64]) -> ActivationTable:

@@ -22,7 +22,7 @@ def ai(line: int, *shape: int) -> Operand:
 
 def kpu_layer(src: int, dst: int, ic: int, oc: int, h: int, w: int, *, k: int = 1, depthwise: bool = False,
               pool: int = 0, dtype: type = np.uint8, seed: int = 0, bn_mul: int = 1, bn_add: int = 0) -> KpuLayer:
-    """A layer whose activation is a clamp to 0..255 of batch norm / 2**8."""
+    """A layer whose activation is a clamp to 0..255 of batch norm / 2**11."""
     rng = np.random.default_rng(seed)
     oh, ow = h // STRIDES[pool], w // STRIDES[pool]
     i, o = FeatureMapLayout(ic, h, w), FeatureMapLayout(oc, oh, ow)
@@ -36,7 +36,7 @@ def kpu_layer(src: int, dst: int, ic: int, oc: int, h: int, w: int, *, k: int = 
     weights = rng.integers(0, np.iinfo(dtype).max, (oc, 1 if depthwise else ic, k, k), dtype, endpoint=True)
     start = np.linspace(-(1 << 30), -1, 16).astype(np.int64)
     start[0], start[15] = -(1 << 35), 0
-    table = ActivationTable(start, np.where(np.arange(16) == 15, 1, 0), np.where(np.arange(16) == 15, 8, 0),
+    table = ActivationTable(start, np.where(np.arange(16) == 15, 1, 0), np.where(np.arange(16) == 15, 11, 0),
                             np.zeros(16, np.int64))
     bn = BatchNorm(np.full(oc, bn_mul, np.int64), np.full(oc, bn_add, np.int64), np.zeros(oc, np.int64))
     return KpuLayer(registers, weights, bn, table)

@@ -1,4 +1,4 @@
-"""Every vendor V3 file: read and write back byte for byte, run, compare with the golden data of the vendor's runtime."""
+"""Every vendor V3 file: read and write back byte for byte, run, compare with the vendor runtime's golden data."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_byte_swapped_file_loads(vendor: Path) -> None:
 
 
 def test_v1_is_recognised_and_refused(vendor: Path) -> None:
-    with pytest.raises(openkpu.OpenKPUError, match="E101.*kmodel V1"):
+    with pytest.raises(openkpu.OpenKPUError, match=r"E101.*kmodel V1"):
         openkpu.load(vendor / "v3" / "v1_sdkdemo_aug_face.kmodel")
 
 

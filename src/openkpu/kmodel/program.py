@@ -216,7 +216,7 @@ class Pool2D(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedMaxPool(Pool2D):
-    """uint8 maximum over the valid taps."""
+    """uint8 maximum over the valid taps, 0 where there is none. A negative padding starts inside the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

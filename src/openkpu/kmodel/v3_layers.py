@@ -160,7 +160,10 @@ def _fields_gap(s: Any) -> Fields:
 
 
 _POOL: Final = ("flags", "in", "out", "in_w", "in_h", "in_c", "out_w", "out_h", "out_c",
-                "kernel_w", "kernel_h", "stride_w", "stride_h", "pad_w", "pad_h")
+                "kernel_w", "kernel_h", "stride_w", "stride_h", "pad_w:i32", "pad_h:i32")
+
+
+MAX_POOL_PADDING: Final = 1 << 12
 
 
 def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
@@ -168,8 +171,13 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
     target = body.main(f["out"], dtype, f["out_c"], f["out_h"], f["out_w"])
     for axis in "wh":
         size, out, kernel, stride, pad = (f[f"{n}_{axis}"] for n in ("in", "out", "kernel", "stride", "pad"))
-        # The runtime takes any numbers; a window that leaves the padded picture would divide by zero taps.
-        if not (0 < kernel <= size + 2 * pad and stride > 0 and pad < kernel and (out - 1) * stride < size + pad):
+        if dtype is U8:
+            # The maximum of no taps is 0, and the runtime's arithmetic makes a negative padding an offset into the picture.
+            fits = kernel > 0 and stride > 0 and abs(pad) <= MAX_POOL_PADDING
+        else:
+            # The mean of a window that leaves the padded picture would divide by zero taps.
+            fits = 0 < kernel <= size + 2 * pad and stride > 0 and 0 <= pad < kernel and (out - 1) * stride < size + pad
+        if not fits:
             raise body.error("E115", "pooling windows outside the picture",
                              f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}")
     if f["out_c"] != f["in_c"]:

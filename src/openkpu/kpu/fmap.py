@@ -50,8 +50,16 @@ class FeatureMapLayout:
         return self.lines * AI_LINE_BYTES
 
 
-def view(ai_ram: NDArray[np.uint8], line: int, channel_lines: int, row_lines: int, group: int, channels: int,
-         height: int, width: int) -> NDArray[np.uint8]:
+def view(
+    ai_ram: NDArray[np.uint8],
+    line: int,
+    channel_lines: int,
+    row_lines: int,
+    group: int,
+    channels: int,
+    height: int,
+    width: int,
+) -> NDArray[np.uint8]:
     """Return a writable view (channel groups, group, height, width) of AI RAM addressed by the raw registers.
 
     ``IndexError`` if any byte lies outside AI RAM. Channels beyond ``channels`` in the last group are part of the view.

@@ -42,9 +42,11 @@ class BatchNorm:
 
     def encode(self) -> NDArray[np.uint64]:
         """Write u64 words (oc,); ``ValueError`` when a value does not fit its field."""
-        for name, a, low, high in (("norm_mul", self.mul, -(1 << 23), (1 << 23) - 1),
-                                   ("norm_add", self.add, -(1 << 31), (1 << 31) - 1),
-                                   ("norm_shift", self.shift, 0, 15)):
+        for name, a, low, high in (
+            ("norm_mul", self.mul, -(1 << 23), (1 << 23) - 1),
+            ("norm_add", self.add, -(1 << 31), (1 << 31) - 1),
+            ("norm_shift", self.shift, 0, 15),
+        ):
             if a.size and (a.min() < low or a.max() > high):
                 raise ValueError(f"{name} {a.min()}..{a.max()} is outside {low}..{high}")
         word = (self.mul & 0xFFFFFF) | (self.add & 0xFFFFFFFF) << 24 | self.shift << 56
@@ -70,9 +72,12 @@ class ActivationTable:
 
     def encode(self) -> bytes:
         """Write 144 bytes; ``ValueError`` when a value does not fit its field."""
-        for name, a, low, high in (("x_start", self.x_start, -(1 << 35), (1 << 35) - 1),
-                                   ("y_mul", self.y_mul, -(1 << 15), (1 << 15) - 1),
-                                   ("shift", self.shift, 0, 255), ("result_bias", self.bias, 0, 255)):
+        for name, a, low, high in (
+            ("x_start", self.x_start, -(1 << 35), (1 << 35) - 1),
+            ("y_mul", self.y_mul, -(1 << 15), (1 << 15) - 1),
+            ("shift", self.shift, 0, 255),
+            ("result_bias", self.bias, 0, 255),
+        ):
             if a.shape != (ACTIVATION_SEGMENTS,) or a.min() < low or a.max() > high:
                 raise ValueError(f"{name} {a.tolist()} is outside {low}..{high}")
         word = self.shift | (self.y_mul & 0xFFFF) << 8 | (self.x_start & ((1 << 36) - 1)) << 24

@@ -109,7 +109,9 @@ class LayerRegisters:
             low = -(1 << (meta["width"] - 1)) if meta["signed"] else 0
             high = (1 << (meta["width"] - (1 if meta["signed"] else 0))) - 1
             if not low <= raw <= high:
-                raise ValueError(f"{f.name} = {raw + meta['plus']} is outside {low + meta['plus']}..{high + meta['plus']}")
+                raise ValueError(
+                    f"{f.name} = {raw + meta['plus']} is outside {low + meta['plus']}..{high + meta['plus']}"
+                )
             words[meta["word"]] |= (raw & ((1 << meta["width"]) - 1)) << meta["low"]
         return struct.pack(f"<{WORDS}Q", *words)
 

@@ -57,7 +57,10 @@ def average_pool(x: NDArray[np.float32], out: tuple[int, int, int], kernel: tupl
 
 def quantized_max_pool(x: NDArray[np.uint8], out: tuple[int, int, int], kernel: tuple[int, int],
                        stride: tuple[int, int], padding: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 (c, h, w) -> ``out`` (c, oh, ow): maximum over the valid taps."""
+    """uint8 (c, h, w) -> ``out`` (c, oh, ow): maximum over the valid taps, 0 where there is none.
+
+    A negative padding starts inside the picture; with a 1x1 kernel that crops or slices.
+    """
     best = np.zeros(out, np.uint8)
     for (oy, ox), (iy, ix) in _taps(x.shape[1], x.shape[2], out, kernel, stride, padding):
         np.maximum(best[:, oy, ox], x[:, iy, ix], out=best[:, oy, ox])

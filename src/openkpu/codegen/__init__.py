@@ -1,0 +1,1 @@
+"""From the quantised graph to a program of the chip."""

@@ -1,0 +1,80 @@
+"""Give every buffer an address: lifetimes from the order of the actions, places from ``schedule.allocate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openkpu.codegen.buffers import Action, Body, Buffer
+from openkpu.errors import MemoryLimitError
+from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
+from openkpu.kmodel.program import Memory
+from openkpu.schedule.allocate import Piece, Plan, allocate
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """The plans of both memories. Peaks and bounds are in bytes."""
+
+    ai: Plan
+    main: Plan
+
+
+def lifetimes(
+    actions: Sequence[Action], inputs: Sequence[Buffer], outputs: Sequence[Buffer]
+) -> dict[int, tuple[int, int]]:
+    """Return ``id(buffer) -> (first, last)`` action; inputs live from -1, outputs to the end."""
+    life: dict[int, list[int]] = {id(b): [-1, -1] for b in inputs}
+    for i, a in enumerate(actions):
+        for b in (*a.writes, *a.reads):
+            life.setdefault(id(b), [i, i])[1] = i
+    for b in outputs:
+        life[id(b)][1] = len(actions)
+    return {k: (v[0], v[1]) for k, v in life.items()}
+
+
+def place(actions: Sequence[Action], inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> MemoryPlan:
+    """Set ``start`` of every buffer. ``MemoryLimitError`` if a memory is too small, naming the fullest step."""
+    life = lifetimes(actions, inputs, outputs)
+    buffers = {id(b): b for a in actions for b in (*a.writes, *a.reads)} | {id(b): b for b in inputs}
+    plans: dict[Memory, Plan] = {}
+    for memory, align, limit in ((Memory.AI, AI_LINE_BYTES, AI_RAM_BYTES), (Memory.MAIN, 8, MAIN_RAM_BYTES)):
+        bodies: dict[int, Body] = {}
+        for b in buffers.values():
+            if b.memory is memory:
+                body = b.body or Body([b])
+                bodies.setdefault(id(body) if b.body else id(b), body)
+        members = list(bodies.values())
+        pieces = [[Piece(m.offset, m.size, *life[id(m)]) for m in body.members if id(m) in life] for body in members]
+        plan = allocate(pieces, align)
+        if plan.peak > limit:
+            raise _too_large(memory, plan, limit, actions, life, buffers)
+        for body, start in zip(members, plan.starts, strict=True):
+            for m in body.members:
+                m.start = start + m.offset
+        plans[memory] = plan
+    return MemoryPlan(plans[Memory.AI], plans[Memory.MAIN])
+
+
+def _too_large(
+    memory: Memory,
+    plan: Plan,
+    limit: int,
+    actions: Sequence[Action],
+    life: dict[int, tuple[int, int]],
+    buffers: dict[int, Buffer],
+) -> MemoryLimitError:
+    def live(i: int) -> list[Buffer]:
+        return [b for k, b in buffers.items() if b.memory is memory and life[k][0] <= i <= life[k][1]]
+
+    worst = max(range(len(actions)), key=lambda i: sum(b.size for b in live(i)))
+    parts = ", ".join(f"{b.name} {b.size}" for b in sorted(live(worst), key=lambda b: -b.size)[:5])
+    title = "AI RAM" if memory is Memory.AI else "main RAM"
+    bound = "no order of places can be smaller" if plan.is_optimal else f"the lower bound is {plan.bound}"
+    return MemoryLimitError(
+        "E302",
+        f"the feature maps do not fit {title}",
+        where=f"layer '{actions[worst].name}'",
+        why=f"{plan.peak} bytes needed at once, limit {limit} ({bound}); largest: {parts}",
+        fix="use a smaller input picture, fewer channels, or end long skip connections earlier",
+    )

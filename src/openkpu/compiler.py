@@ -1,0 +1,281 @@
+"""``compile`` and ``check``: from a model file to a kmodel, and what would become of each layer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.api import Model
+from openkpu.codegen.assemble import Assembled, Assembler
+from openkpu.errors import InputError, UnsupportedError
+from openkpu.graph.ir import Graph, Tensor, text
+from openkpu.k210 import MAIN_RAM_BYTES
+from openkpu.kmodel.program import KpuConv
+from openkpu.lower.context import Decision
+from openkpu.lower.lower import lower
+from openkpu.passes import canonicalize
+from openkpu.quantize import ranges
+from openkpu.quantize.params import QParams
+from openkpu.quantize.quantizer import Quantized, Quantizer
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One KPU layer of the result: its numbers and how well its activation table fits."""
+
+    name: str
+    tensor: str
+    conv_bits: int
+    bn_bits: int
+    segments: int
+    table_worst: float
+    table_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the compiler did. Bytes, seconds, microseconds, dB."""
+
+    model: str
+    target: str
+    decisions: tuple[Decision, ...]
+    layers: tuple[LayerReport, ...]
+    way: str
+    calibration_pictures: int
+    calibration_snr_db: float
+    ai_peak: int
+    ai_bound: int
+    main_peak: int
+    main_bound: int
+    file_bytes: int
+    kpu_layers: int
+    kpu_segments: int
+    seconds: float
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for ``--json``."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A compiled model: ``model`` runs it, ``save`` writes it, ``report`` tells about it.
+
+    ``lowered`` and ``tensors`` (one for each step, None for helper steps) tie the steps to the float graph, for
+    comparing layer by layer.
+    """
+
+    model: Model
+    report: Report
+    lowered: Graph
+    tensors: tuple[Tensor | None, ...]
+    quantized: Quantized
+    input_params: QParams | None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the kmodel (to a temporary name, then rename)."""
+        self.model.save(path)
+
+
+def compile(
+    path: str | os.PathLike[str] | bytes,
+    *,
+    calibration: Any,
+    target: str = "v3",
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    input_range: tuple[float, float] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+    range_method: str = "auto",
+    samples: int | None = None,
+    threads: int = 1,
+    dump: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Compiled:
+    """Compile a float ONNX model to a kmodel.
+
+    ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``.
+    ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
+    ``input_range``: the other way to say it: pixels 0..255 become low..high (default 0..1).
+    ``input_shapes`` fixes open dimensions, ``outputs`` ends the model at named tensors. ``range_method``: "auto" (the
+    best output SNR on the calibration pictures) or one of minmax, percentile, mse, kl. ``dump``: folder for the graph
+    as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
+    """
+    begin = time.perf_counter()
+    if target != "v3":
+        raise UnsupportedError(
+            "E201", f"target '{target}'", why="this version compiles to kmodel V3", fix="use target='v3'"
+        )
+    if range_method not in ("auto", *ranges.METHODS):
+        raise InputError(
+            "E411", f"unknown range method '{range_method}'", fix=f"use auto or one of {', '.join(ranges.METHODS)}"
+        )
+    from openkpu.float.data import load_samples
+
+    where = Path(dump) if dump is not None else None
+    graph, lowered, decisions = front_end(path, input_shapes=input_shapes, outputs=outputs, dump=where)
+    source = lowered.inputs[0]
+    params = input_params(source.shape, mean, std, input_range) if len(source.shape) == 4 else None
+    shape = source.shape[1:]
+    loaded = load_samples(calibration, shape, limit=samples)
+    quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
+    calibrated = quantizer.calibrate([s.array for s in loaded])
+    quantized = quantizer.choose(calibrated, range_method)
+    assembled = Assembler(lowered, quantized).run()
+    model = Model(assembled.program)
+    if where is not None:
+        (where / "99_lowered.txt").write_text(text(lowered))
+    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), time.perf_counter() - begin)
+    return Compiled(model, report, lowered, assembled.tensors, quantized, params)
+
+
+def check(
+    path: str | os.PathLike[str] | bytes,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> list[Decision]:
+    """Return where each layer of a float model would run, and why. Needs no calibration pictures."""
+    return front_end(path, input_shapes=input_shapes, outputs=outputs)[2]
+
+
+def front_end(
+    path: str | os.PathLike[str] | bytes,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+    dump: Path | None = None,
+) -> tuple[Graph, Graph, list[Decision]]:
+    """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions."""
+    from openkpu.importers import onnx
+
+    graph = onnx.load(path, input_shapes=input_shapes, outputs=outputs)
+    if len(graph.inputs) != 1:
+        names = ", ".join(f"'{t.name}'" for t in graph.inputs)
+        raise UnsupportedError(
+            "E202",
+            f"a model with {len(graph.inputs)} inputs",
+            where=names,
+            why="kmodel V3 has one input",
+            fix="make the other inputs constants, or split the model",
+        )
+    canonicalize.run(graph, dump)
+    lowered, decisions = lower(graph)
+    return graph, lowered, decisions
+
+
+def input_params(
+    shape: tuple[int, ...],
+    mean: Sequence[float] | float | None,
+    std: Sequence[float] | float | None,
+    input_range: tuple[float, float] | None,
+) -> QParams:
+    """Return what a pixel value of the uint8 picture means to the float model.
+
+    The pixels go into the KPU as they are; mean and std become part of the first layer's numbers. Pixels outside the
+    picture stand for the model's 0.0, that is the mean: the nearest whole number for all channels.
+    """
+    channels = shape[1]
+    if input_range is not None:
+        if mean is not None or std is not None:
+            raise InputError(
+                "E412",
+                "input_range together with mean or std",
+                why="both say how pixels are scaled",
+                fix="give one of them",
+            )
+        low, high = input_range
+        if not (np.isfinite([low, high]).all() and high > low):
+            raise InputError(
+                "E412", f"input_range {low}..{high}", why="it must be finite and rising", fix="e.g. (0, 1)"
+            )
+        std = 255.0 / (high - low)
+        mean = -low * std
+    elif mean is None and std is None:
+        mean, std = 0.0, 255.0
+    m = _per_channel("mean", 0.0 if mean is None else mean, channels)
+    s = _per_channel("std", 1.0 if std is None else std, channels)
+    if (s <= 0).any():
+        raise InputError("E412", f"std {s.tolist()}", why="every std must be above 0", fix="check the preprocessing")
+    zero_point = int(np.clip(np.rint(m.mean()), 0, 255))
+    scale = 1 / s
+    return QParams(scale, zero_point, scale * (zero_point - m))
+
+
+def _per_channel(name: str, value: Sequence[float] | float, channels: int) -> NDArray[np.float64]:
+    a = np.atleast_1d(np.asarray(value, np.float64))
+    if a.size not in (1, channels) or not np.isfinite(a).all():
+        raise InputError(
+            "E412",
+            f"{name} {a.tolist()}",
+            why=f"the model has {channels} input channel(s)",
+            fix=f"give one finite number, or {channels}",
+        )
+    return np.broadcast_to(a, channels).astype(np.float64)
+
+
+def _report(
+    graph: Graph,
+    lowered: Graph,
+    decisions: list[Decision],
+    quantized: Quantized,
+    assembled: Assembled,
+    model: Model,
+    pictures: int,
+    seconds: float,
+) -> Report:
+    layers = []
+    for n in lowered.nodes:
+        if n.op == "KpuConv":
+            q = quantized.layers[id(n)]
+            layers.append(
+                LayerReport(
+                    n.source[-1] if n.source else n.output.name,
+                    n.output.name,
+                    q.conv_bits,
+                    q.bn_bits,
+                    q.fit.segments,
+                    q.fit.worst,
+                    q.fit.mean,
+                )
+            )
+    on_kpu = [isinstance(s, KpuConv) for s in model.steps]
+    segments = sum(1 for i, k in enumerate(on_kpu) if k and (i == 0 or not on_kpu[i - 1]))
+    size = len(model.to_bytes())
+    warnings = []
+    if size + assembled.plan.main.peak > MAIN_RAM_BYTES:
+        warnings.append(
+            f"file ({size} bytes) and scratch ({assembled.plan.main.peak} bytes) together exceed the chip's "
+            f"{MAIN_RAM_BYTES} bytes of main RAM: stream the model from flash (kpu.load_flash)"
+        )
+    if pictures < 8:
+        warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
+    return Report(
+        graph.name,
+        "v3",
+        tuple(decisions),
+        tuple(layers),
+        str(quantized.way),
+        pictures,
+        quantized.snr_db,
+        assembled.plan.ai.peak,
+        assembled.plan.ai.bound,
+        assembled.plan.main.peak,
+        assembled.plan.main.bound,
+        size,
+        sum(on_kpu),
+        segments,
+        seconds,
+        tuple(warnings),
+    )

@@ -1,0 +1,101 @@
+"""Gemm: on the CPU in float, or on the KPU as a 1x1 convolution over a 4x4 map of which only pixel (0, 0) counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
+from openkpu.graph.elementwise import Expr, X, clip
+from openkpu.graph.ir import Node, Tensor
+from openkpu.k210 import MAX_CHANNELS
+from openkpu.kpu.constraints import LayerShape, load_count
+from openkpu.lower import decide
+from openkpu.lower.context import Context
+from openkpu.lower.tail import follow
+
+CPU_FUNCTIONS = (None, clip(X, 0, float("inf")), clip(X, 0, 6))
+"""The activations of the runtime's float matrix product: none, ReLU, ReLU6."""
+
+
+def lower_gemm(ctx: Context, node: Node) -> None:
+    """Lower Gemm with constant weights on a vector."""
+    if not all(t.is_constant for t in node.inputs[1:]):
+        raise UnsupportedError(
+            "E214",
+            "matrix product with a computed right side",
+            where=node.label,
+            why="kmodel V3 has fully connected layers with constant weights only",
+            fix="export the model with constant weights",
+        )
+    x = ctx.flat(node.inputs[0])
+    if x.shape[0] != 1 or len(x.shape) != 2:
+        raise UnsupportedError(
+            "E214",
+            "matrix product over several rows",
+            where=node.label,
+            why=f"the input is {'x'.join(map(str, x.shape))}; V3 multiplies one vector",
+            fix="write it as a 1x1 convolution",
+        )
+    w = np.asarray(node.inputs[1].data, np.float32)
+    b = np.asarray(node.inputs[2].data, np.float32) if len(node.inputs) > 2 else np.zeros(w.shape[0], np.float32)
+    lower_linear(ctx, node, x, w, np.broadcast_to(b.reshape(-1), w.shape[0]))
+
+
+def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArray[Any]) -> None:
+    """Emit ``x @ w.T + b`` for a vector x (1, K), where it is cheaper."""
+    n, k = w.shape
+    tail = follow(ctx, node.output, pools=False)
+    stem = tail.end.name
+    ctx.done |= {id(m) for m in tail.nodes}
+    on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
+    fits = k <= MAX_CHANNELS and x.producer is not None
+    note = f"{k} -> {n}: CPU {on_cpu / 1000:.2f} ms, KPU {on_kpu / 1000:.2f} ms"
+    if not fits or on_cpu <= on_kpu:
+        fn = tail.fn if tail.fn in CPU_FUNCTIONS else None
+        t = _emit(ctx, "CpuFullyConnected", x, w, b, stem if fn is tail.fn else f"{stem}.linear", fn=fn)
+        ctx.spent += on_cpu
+        why = note if fits else f"{k} inputs, the KPU takes {MAX_CHANNELS}" if k > MAX_CHANNELS else note
+        decide.on_cpu(ctx, node, why, "", on_cpu, expected=True)
+        if fn is not tail.fn and tail.fn is not None:
+            t = emit_function(ctx, t, tail.fn, stem)
+    else:
+        limit = MAX_CHANNELS
+        while limit > 4 and load_count(LayerShape(k, (4, 4), limit, (4, 4))) > 64:
+            limit //= 2
+        parts = [
+            _emit(
+                ctx,
+                "KpuConv",
+                x,
+                w[i : i + limit],
+                b[i : i + limit],
+                stem if n <= limit else f"{stem}.part{i}",
+                depthwise=False,
+                fn=tail.fn,
+                pool="none",
+                vector=True,
+            )
+            for i in range(0, n, limit)
+        ]
+        t = parts[0] if len(parts) == 1 else ctx.emit("CpuConcat", parts, (1, n), stem, axis=1)
+        ctx.spent += on_kpu
+        decide.kpu_rewrite(ctx, node, f"a 1x1 convolution on a 4x4 map ({note})", on_kpu)
+    ctx.values[id(tail.end)] = t
+
+
+def emit_function(ctx: Context, t: Tensor, fn: Expr, stem: str) -> Tensor:
+    """Apply a function to a flat tensor on the CPU: the runtime's sigmoid where it is one, else a table."""
+    if fn == Expr("Sigmoid", (X,)):
+        return ctx.emit("CpuLogistic", [t], t.shape, stem)
+    return ctx.emit("CpuTable", [t], t.shape, stem, fn=fn)
+
+
+def _emit(ctx: Context, op: str, x: Tensor, w: NDArray[Any], b: NDArray[Any], stem: str, **attrs: Any) -> Tensor:
+    shape = (*w.shape, 1, 1) if op == "KpuConv" else w.shape
+    ws = Tensor(ctx.name(f"{stem}.weights"), shape, "float32", np.ascontiguousarray(w, np.float32).reshape(shape))
+    bs = Tensor(ctx.name(f"{stem}.bias"), b.shape, "float32", np.ascontiguousarray(b, np.float32))
+    return ctx.emit(op, [x, ws, bs], (1, w.shape[0]), stem, **attrs)

@@ -1,0 +1,178 @@
+"""Add (and Sub) of two maps, and Concat.
+
+``Add`` is a 1x1 convolution over both maps lying side by side in AI RAM, with the identity for each. A linear 1x1
+convolution before it joins the same layer: ``w * h + a`` is one convolution over ``[h, a]`` with the kernel ``[w, I]``,
+which saves a layer and one rounding. ``Concat`` of channels is placement only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import UnsupportedError
+from openkpu.graph.ir import Node, Tensor
+from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
+from openkpu.kpu.fmap import FeatureMapLayout
+from openkpu.lower import decide
+from openkpu.lower.context import Context
+from openkpu.lower.pool import pool_after, pool_for_view
+from openkpu.lower.tail import follow
+from openkpu.lower.view import View
+
+
+def lower_add(ctx: Context, node: Node) -> None:
+    """Lower Add or Sub of two maps of the same shape."""
+    before = ctx.spent
+    a, b = node.inputs
+    if a.is_constant or b.is_constant or a.shape != b.shape:
+        raise UnsupportedError(
+            "E215",
+            f"{node.op} that broadcasts or has a constant map",
+            where=node.label,
+            why=f"shapes {_dims(a)} and {_dims(b)}; V3 adds two maps of one shape, or a constant for each channel",
+            fix="fold the constant into the convolution before it",
+        )
+    if len(a.shape) != 4 or a.shape[2:] == (1, 1):
+        _add_flat(ctx, node)
+        return
+    terms = [_term(ctx, t, sign) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
+    v0, v1 = terms[0][0], terms[1][0]
+    if not v0.same_place(v1) or v0.step != 1 or min(v0.physical) < MIN_SIZE:
+        terms = [_term(ctx, t, sign, cut=True) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
+        v0, v1 = terms[0][0], terms[1][0]
+    terms.sort(key=lambda t: not aligned(t[0]))
+    v0 = terms[0][0]
+    if v0.channels + terms[1][0].channels > MAX_CHANNELS or min(v0.physical) < MIN_SIZE or not aligned(v0):
+        raise UnsupportedError(
+            "E215",
+            f"{node.op} of maps that cannot lie side by side in AI RAM",
+            where=node.label,
+            why=f"{v0.channels} + {terms[1][0].channels} channels of {v0.physical[1]}x{v0.physical[0]}; together at most "
+            f"{MAX_CHANNELS}, at least 4x4, and the first a multiple of {layout(v0).group} channels",
+            fix="use fewer channels, or a multiple of 4 channels",
+        )
+    tail = follow(ctx, node.output)
+    stem = tail.before_pool.name
+    if terms[0][0].tensor is terms[1][0].tensor:
+        x, w = terms[0][0].tensor, terms[0][1] + terms[1][1]
+    else:
+        x = ctx.concat([t[0].tensor for t in terms], f"{stem}.terms")
+        w = np.concatenate([t[1] for t in terms], axis=1)
+    name = pool_for_view(ctx, v0, tail.pool) if tail.pool is not None else None
+    out = v0.on(
+        ctx.kpu_conv(x, w, terms[0][2] + terms[1][2], stem, fn=tail.fn, pool=name.split("+")[0] if name else "none")
+    )
+    ctx.values[id(tail.before_pool)] = out
+    taken = [n for n in tail.nodes if n is not tail.pool]
+    if tail.pool is not None and name is not None:
+        ctx.values[id(tail.end)] = pool_after(
+            ctx, View(out.tensor, v0.top, v0.left, v0.height, v0.width), tail.pool, name, tail.end.name
+        )
+        taken.append(tail.pool)
+    ctx.done |= {id(n) for n in taken}
+    decide.kpu_rewrite(ctx, node, "a 1x1 convolution over both maps side by side", ctx.spent - before, taken)
+
+
+Term = tuple[View, NDArray[Any], NDArray[Any]]
+"""A summand: a map, the 1x1 kernel applied to it, and its bias."""
+
+
+def _term(ctx: Context, t: Tensor, sign: float, cut: bool = False) -> Term:
+    conv = ctx.deferred.get(id(t))
+    if conv is not None:
+        v = ctx.map(conv.inputs[0])
+        if v.step != 1 or cut:
+            v = ctx.materialize(v, t.name)
+        w = np.asarray(conv.inputs[1].data, np.float32)
+        b = np.asarray(conv.inputs[2].data, np.float32) if len(conv.inputs) > 2 else np.zeros(w.shape[0], np.float32)
+        decide.conv(ctx, conv, [], 0.0, joined=True)
+        return v, sign * w, sign * b
+    v = ctx.map(t)
+    if cut or v.step != 1:
+        v = ctx.materialize(v, t.name)
+    c = v.channels
+    return v, sign * np.eye(c, dtype=np.float32).reshape(c, c, 1, 1), np.zeros(c, np.float32)
+
+
+def _add_flat(ctx: Context, node: Node) -> None:
+    if node.op != "Add":
+        raise UnsupportedError(
+            "E215",
+            f"{node.op} of two vectors",
+            where=node.label,
+            why="the V3 runtime adds vectors; it has no subtraction",
+            fix="negate the layer before it",
+        )
+    from openkpu.lower.conv import lower_deferred
+
+    for t in node.inputs:
+        lower_deferred(ctx, t)
+    a, b = (ctx.flat(t) for t in node.inputs)
+    ctx.values[id(node.output)] = ctx.emit("CpuAdd", [a, b], a.shape, node.output.name)
+    decide.on_cpu(ctx, node, "vectors are added on the CPU", "", 0.0, expected=True)
+
+
+def lower_concat(ctx: Context, node: Node) -> None:
+    """Lower Concat: of channels by placement in AI RAM, of anything contiguous by copying on the CPU."""
+    before = ctx.spent
+    axis, out = node.attrs["axis"], node.output
+    spatial = len(out.shape) == 4 and axis == 1 and min(out.shape[2:]) > 1
+    if spatial and _side_by_side(ctx, node):
+        decide.kpu_rewrite(ctx, node, "placement side by side in AI RAM", ctx.spent - before)
+        return
+    if int(np.prod(out.shape[:axis])) != 1:
+        raise UnsupportedError(
+            "E216",
+            f"Concat along axis {axis}",
+            where=node.label,
+            why=f"the parts of a {_dims(out)} tensor are not one after the other in memory there",
+            fix="concatenate along the channels (axis 1)",
+        )
+    parts = [ctx.flat(t) for t in node.inputs]
+    ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
+    ctx.spent += int(np.prod(out.shape)) * 4 / 1000  # a copy, about 1 ns a byte
+    decide.on_cpu(
+        ctx,
+        node,
+        "its result is used on the CPU" if not spatial else "the parts differ in size or alignment",
+        "",
+        ctx.spent - before,
+        expected=True,
+    )
+
+
+def _side_by_side(ctx: Context, node: Node) -> bool:
+    views = [ctx.map(t) for t in node.inputs]
+    if any(not v.same_place(views[0]) or v.step != 1 for v in views):
+        views = [ctx.materialize(v, node.output.name) for v in views]
+    first = views[0]
+    if min(first.physical) < MIN_SIZE or node.output.shape[1] > MAX_CHANNELS:
+        return False
+    tensors: list[Tensor] = []
+    for i, v in enumerate(views):
+        t = v.tensor
+        # a map can lie in one place only; a second appearance, and one that is not aligned, needs a copy of its own
+        if i < len(views) - 1 and not aligned(v):
+            return False
+        if any(t is u for u in tensors):
+            t = ctx.identity(t, f"{t.name}.copy")
+        tensors.append(t)
+    ctx.values[id(node.output)] = first.on(ctx.concat(tensors, node.output.name))
+    return True
+
+
+def layout(v: View) -> FeatureMapLayout:
+    """Return the layout of a view's map."""
+    return FeatureMapLayout(v.channels, *v.physical)
+
+
+def aligned(v: View) -> bool:
+    """Whether another map can follow channel by channel: its channels fill whole lines."""
+    return v.channels % layout(v).group == 0
+
+
+def _dims(t: Tensor) -> str:
+    return "x".join(map(str, t.shape))

@@ -1,0 +1,158 @@
+"""Operators that only move values: Reshape, Transpose, Pad, Resize, Softmax's and Elementwise's placement on flat values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
+from openkpu.graph.elementwise import X
+from openkpu.graph.ir import Node, Tensor
+from openkpu.k210 import MIN_SIZE
+from openkpu.lower import decide
+from openkpu.lower.context import Context
+from openkpu.lower.dense import emit_function
+from openkpu.lower.view import View
+
+MOST_SOFTMAX_VECTORS = 64
+
+
+def lower_reshape(ctx: Context, node: Node) -> None:
+    """A Reshape keeps the order of the values in memory, so it costs nothing once they are there."""
+    x = ctx.flat(node.inputs[0])
+    shape = node.output.shape
+    if tuple(x.shape) == shape:
+        ctx.values[id(node.output)] = x
+        return
+    if len(shape) == 4 and shape[2:] == (1, 1):
+        shape = shape[:2]
+        if tuple(x.shape) == shape:
+            ctx.values[id(node.output)] = x
+            return
+    ctx.values[id(node.output)] = ctx.emit("Reshape", [x], shape, node.output.name, shape=shape)
+
+
+def lower_transpose(ctx: Context, node: Node) -> None:
+    """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape."""
+    x = ctx.flat(node.inputs[0])
+    perm = tuple(node.attrs["perm"])
+    shape = node.inputs[0].shape
+    moved = [p for p in perm if shape[p] != 1]
+    if moved == sorted(moved):
+        ctx.values[id(node.output)] = ctx.emit(
+            "Reshape", [x], node.output.shape, node.output.name, shape=node.output.shape
+        )
+        return
+    if perm == (0, 2, 3, 1):
+        ctx.values[id(node.output)] = ctx.emit("CpuToHWC", [x], node.output.shape, node.output.name)
+        ctx.spent += int(np.prod(shape)) * 20 / 1000
+        decide.on_cpu(
+            ctx, node, "the runtime reorders CHW to HWC on the CPU", "", int(np.prod(shape)) * 20 / 1000, expected=True
+        )
+        return
+    raise UnsupportedError(
+        "E217",
+        f"Transpose with order {perm}",
+        where=node.label,
+        why=f"kmodel V3 can turn (1, C, H, W) into (1, H, W, C) only; this is {'x'.join(map(str, shape))}",
+        fix="remove the transpose, or end the model before it (outputs=[...])",
+    )
+
+
+def lower_pad(ctx: Context, node: Node) -> None:
+    """Pad H and W with zeros on the CPU."""
+    p, x = node.attrs["pads"], ctx.map(node.inputs[0])
+    if len(p) != 8 or any(p[i] for i in (0, 1, 4, 5)) or node.attrs["value"] != 0 or min(p) < 0:
+        raise UnsupportedError(
+            "E218",
+            "Pad of other axes or with another value than 0",
+            where=node.label,
+            why=f"pads {tuple(p)}, value {node.attrs['value']}",
+            fix="pad height and width with 0",
+        )
+    exact = ctx.materialize(x, node.output.name)
+    out = ctx.emit("CpuPad", [exact.tensor], node.output.shape, node.output.name, pads=(p[2], p[3], p[6], p[7]))
+    ctx.values[id(node.output)] = View.whole(out)
+    n = int(np.prod(node.output.shape))
+    us = price.cpu_pool_us(int(np.prod(exact.tensor.shape)), n, 1)
+    ctx.spent += us
+    decide.on_cpu(ctx, node, "a Pad that no convolution takes in runs on the CPU", "pad inside the convolution", us)
+
+
+def lower_resize(ctx: Context, node: Node) -> None:
+    """Nearest-neighbour resize on the CPU."""
+    a = node.attrs
+    x = ctx.materialize(ctx.map(node.inputs[0]), node.output.name)
+    (h, w), (oh, ow) = x.size, node.output.shape[2:]
+    whole = oh % h == 0 and ow % w == 0
+    same = a["coordinate"] == "asymmetric" and a["rounding"] == "floor"
+    if a["mode"] != "nearest" or not (same or (whole and _same_indices(h, oh, a) and _same_indices(w, ow, a))):
+        raise UnsupportedError(
+            "E219",
+            f"Resize with mode {a['mode']}, {a['coordinate']}, {a['rounding']}",
+            where=node.label,
+            why="the V3 runtime resizes by nearest neighbour, source index floor(o * in / out)",
+            fix="use nearest neighbour with an integer factor",
+        )
+    out = ctx.emit("CpuResize", [x.tensor], node.output.shape, node.output.name, size=(oh, ow))
+    ctx.values[id(node.output)] = View.whole(out)
+    us = price.cpu_pool_us(x.channels * h * w, x.channels * oh * ow, 1)
+    ctx.spent += us
+    decide.on_cpu(ctx, node, "the runtime resizes on the CPU", "", us, expected=True)
+
+
+def _same_indices(n: int, out: int, attrs: dict[str, str]) -> bool:
+    """Whether the resize's own index rule picks the same pixels as floor(o * in / out)."""
+    o = np.arange(out)
+    kind = attrs["coordinate"]
+    if kind in ("half_pixel", "pytorch_half_pixel"):
+        x = (o + 0.5) * n / out - 0.5
+    elif kind == "align_corners":
+        x = o * (n - 1) / max(1, out - 1)
+    else:
+        x = o * n / out
+    rule = attrs["rounding"]
+    index = {
+        "floor": np.floor(x),
+        "ceil": np.ceil(x),
+        "round_prefer_floor": np.ceil(x - 0.5),
+        "round_prefer_ceil": np.floor(x + 0.5),
+    }[rule]
+    return bool((np.clip(index, 0, n - 1) == np.floor(o * n / out)).all())
+
+
+def lower_softmax(ctx: Context, node: Node) -> None:
+    """Softmax over one or a few vectors on the CPU."""
+    x = ctx.flat(node.inputs[0])
+    shape = node.inputs[0].shape
+    axis = node.attrs["axis"]
+    vectors = int(np.prod(shape)) // shape[axis]
+    inner = int(np.prod(shape[axis + 1 :]))
+    if inner != 1 or vectors > MOST_SOFTMAX_VECTORS:
+        raise UnsupportedError(
+            "E220",
+            f"Softmax over axis {axis} of {'x'.join(map(str, shape))}",
+            where=node.label,
+            why=f"kmodel V3 has a softmax over one vector; this has {vectors} vectors"
+            + (f" whose values lie {inner} apart" if inner > 1 else f", limit {MOST_SOFTMAX_VECTORS}"),
+            fix="end the model before the softmax (outputs=[...]) and apply it in the script",
+        )
+    ctx.values[id(node.output)] = ctx.emit("CpuSoftmax", [x], tuple(x.shape), node.output.name, length=shape[axis])
+    decide.on_cpu(ctx, node, "softmax runs on the CPU, in float", "", int(np.prod(shape)) * 1.0, expected=True)
+
+
+def lower_elementwise(ctx: Context, node: Node) -> None:
+    """A function that no layer took in: a 1x1 depthwise KPU layer on a map, the CPU on anything else."""
+    before = ctx.spent
+    fn = node.attrs["fn"]
+    v = ctx.values[id(node.inputs[0])]
+    if fn == X:
+        ctx.values[id(node.output)] = v
+        return
+    if isinstance(v, Tensor) or min(v.physical) < MIN_SIZE:
+        t: Tensor = ctx.flat(node.inputs[0])
+        ctx.values[id(node.output)] = emit_function(ctx, t, fn, node.output.name)
+        decide.on_cpu(ctx, node, "a function of a vector or small map runs on the CPU", "", 0.0, expected=True)
+        return
+    ctx.values[id(node.output)] = v.on(ctx.identity(v.tensor, node.output.name, fn=fn))
+    decide.kpu_rewrite(ctx, node, "a depthwise 1x1 convolution with the function as activation", ctx.spent - before)

@@ -1,0 +1,72 @@
+"""The operators of a lowered graph, and what memory each works in.
+
+==================== ================== ============================================================================
+op                   inputs             attributes and meaning
+==================== ================== ============================================================================
+KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
+                                        3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
+                                        ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map
+KpuConcat            x...               channels side by side in AI RAM; costs nothing
+CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
+                                        size (output h, w). With kernel 1x1: crop and strided slice
+CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
+CpuResize            x                  size (h, w); nearest neighbour, source = floor(o * in / out)
+CpuTable             x                  fn; 256-entry table
+CpuGlobalAveragePool x                  (1, C, H, W) -> (1, C)
+CpuAveragePool       x                  kernel, stride, pads; mean over the taps inside
+CpuFullyConnected    x, w, b            fn: None, relu or relu6; float weights
+CpuSoftmax           x                  along the last axis
+CpuLogistic          x                  sigmoid
+CpuAdd               a, b               float sum
+CpuToHWC             x                  (1, C, H, W) -> (1, H, W, C)
+CpuConcat            x...               axis; one after the other in memory
+Reshape              x                  shape; no code
+==================== ================== ============================================================================
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from openkpu.graph.ir import Node
+
+POOLS: Final[dict[str, tuple[int, int, int]]] = {
+    # name: (register value, stride, window)
+    "none": (0, 1, 1),
+    "max2": (1, 2, 2),
+    "mean2": (2, 2, 2),
+    "max4": (3, 4, 4),
+    "mean4": (4, 4, 4),
+    "left_top2": (5, 2, 1),
+    "right_top2": (6, 2, 1),
+    "left_top4": (7, 4, 1),
+    "mean2s1": (8, 1, 2),
+    "max2s1": (9, 1, 2),
+}
+"""Pooling kinds of the KPU by name: register value, stride, window size."""
+
+
+class Domain(Enum):
+    """Where an operator wants its input."""
+
+    AI = "uint8 in AI RAM"
+    U8 = "uint8 in main RAM"
+    F32 = "float32 in main RAM"
+
+
+_DOMAINS: Final = {
+    "KpuConv": Domain.AI,
+    "KpuConcat": Domain.AI,
+    "CpuMaxPool": Domain.U8,
+    "CpuPad": Domain.U8,
+    "CpuResize": Domain.U8,
+    "CpuTable": Domain.U8,
+}
+
+
+def input_domain(node: Node) -> Domain:
+    """Return where ``node`` reads its inputs."""
+    if node.op == "KpuConv" and node.attrs["vector"]:
+        return Domain.U8
+    return _DOMAINS.get(node.op, Domain.F32)

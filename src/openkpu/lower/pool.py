@@ -1,0 +1,133 @@
+"""MaxPool and AveragePool: inside a convolution, in a KPU layer of their own, or on the CPU.
+
+A 3x3 maximum with stride 2 is two KPU poolings: ``max2s1`` (rows y, y+1) and then ``max2`` (maps 2o, 2o+1 of that: rows
+2o..2o+2). A pooling layer of its own is an identity 1x1 convolution with the pooling in it.
+"""
+
+from __future__ import annotations
+
+from openkpu.estimate import price
+from openkpu.graph.ir import Node
+from openkpu.lower import decide
+from openkpu.lower.context import Context
+from openkpu.lower.ops import POOLS
+from openkpu.lower.tail import kpu_pool
+from openkpu.lower.view import View
+
+
+def pool_for_view(ctx: Context, v: View, pool: Node) -> str | None:
+    """Return the KPU pooling (see ``kpu_pool``) that computes ``pool`` on this part of the map, or None."""
+    name = kpu_pool(pool)
+    if name is None or v.step != 1:
+        return None
+    ph, pw = v.physical
+    # windows that reach out of the picture must also reach out of the map, where the KPU ignores them
+    reach = name in ("max2s1", "max2s1+max2")
+    if reach and any(pool.attrs["pads"]) and not (v.top + v.height == ph and v.left + v.width == pw):
+        return None
+    last = name.split("+")[-1]
+    stride = POOLS[last][1]
+    if v.top % stride or v.left % stride or not ctx.pool_fits(v.physical, last):
+        return None
+    oh, ow = pool.output.shape[2:]
+    if v.top // stride + oh > ph // stride or v.left // stride + ow > pw // stride:
+        return None
+    return name
+
+
+def pool_after(ctx: Context, v: View, pool: Node, name: str, stem: str) -> View:
+    """Return the view after the pooling whose first part is already in the layer that made ``v.tensor``."""
+    steps = name.split("+")
+    stride = POOLS[steps[-1]][1]
+    t = v.tensor
+    for step in steps[1:]:
+        t = ctx.identity(t, stem, pool=step)
+    oh, ow = pool.output.shape[2:]
+    return View(t, v.top // stride, v.left // stride, oh, ow)
+
+
+def lower_pool(ctx: Context, node: Node) -> None:
+    """Lower a pooling that no convolution took in."""
+    before = ctx.spent
+    x = ctx.map(node.inputs[0])
+    if x.step != 1:
+        x = ctx.materialize(x, node.output.name)
+    name = pool_for_view(ctx, x, node)
+    oh, ow = node.output.shape[2:]
+    stem = node.output.name
+    c = x.channels
+    if name is not None:
+        steps = name.split("+")
+        cost = sum(price.kpu_layer_us(c, *x.physical, c, kernel=1, depthwise=False, out_pixels=oh * ow) for _ in steps)
+        if cost <= price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node)):
+            t = ctx.identity(x.tensor, f"{stem}.pool", pool=steps[0])
+            ctx.values[id(node.output)] = pool_after(ctx, x.on(t), node, name, stem)
+            decide.kpu_rewrite(ctx, node, "a 1x1 identity convolution with the pooling in it", ctx.spent - before)
+            return
+    kernel, strides, pads = node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"]
+    if node.op == "MaxPool":
+        # the chip's pooling sees the map's surroundings, so the picture must be a map of its own unless it fits inside
+        inside = (
+            not any(pads)
+            and (oh - 1) * strides[0] + kernel[0] <= x.height
+            and (ow - 1) * strides[1] + kernel[1] <= x.width
+        )
+        if not inside:
+            x = ctx.materialize(x, stem)
+        out = ctx.emit(
+            "CpuMaxPool",
+            [x.tensor],
+            (1, c, oh, ow),
+            stem,
+            kernel=tuple(kernel),
+            stride=tuple(strides),
+            origin=(x.top - pads[0], x.left - pads[1]),
+            size=(oh, ow),
+        )
+        ctx.spent += price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node))
+    else:
+        x = ctx.materialize(x, stem)
+        out = ctx.emit(
+            "CpuAveragePool",
+            [x.tensor],
+            (1, c, oh, ow),
+            stem,
+            kernel=tuple(kernel),
+            stride=tuple(strides),
+            pads=tuple(pads),
+        )
+        elements = c * oh * ow
+        ctx.spent += (
+            c * x.height * x.width * (price.DOWNLOAD_NS + price.DEQUANTIZE_NS)
+            + elements * (_taps(node) * price.POOL_TAP_NS + price.QUANTIZE_NS + price.UPLOAD_NS)
+        ) / 1000
+    ctx.values[id(node.output)] = View.whole(out)
+    decide.on_cpu(
+        ctx,
+        node,
+        "the KPU pools 2x2 or 4x4 windows; this one has "
+        f"kernel {kernel[0]}x{kernel[1]}, stride {strides[0]}x{strides[1]}, pads {tuple(pads)} on "
+        f"{x.width}x{x.height}",
+        "use 2x2 pooling with stride 2 on an even size",
+        ctx.spent - before,
+    )
+
+
+def lower_global_average_pool(ctx: Context, node: Node) -> None:
+    """Average on the CPU, in float."""
+    before = ctx.spent
+    v = ctx.map(node.inputs[0])
+    t = ctx.materialize(v, node.output.name).tensor
+    c, h, w = t.shape[1:]
+    if (h, w) == (1, 1):
+        ctx.values[id(node.output)] = ctx.emit("Reshape", [t], (1, c), node.output.name, shape=(1, c))
+        return
+    ctx.values[id(node.output)] = ctx.emit("CpuGlobalAveragePool", [t], (1, c), node.output.name)
+    n = c * h * w
+    ctx.spent += n * (price.DOWNLOAD_NS + 2 * price.DEQUANTIZE_NS) / 1000
+    decide.on_cpu(ctx, node, "the runtime averages over a whole map on the CPU", "", ctx.spent - before, expected=True)
+
+
+def _taps(node: Node) -> int:
+    k = node.attrs["kernel"]
+    return int(k[0] * k[1])

@@ -1,0 +1,38 @@
+"""The float passes in their order; ``run`` applies them and optionally writes the graph as text after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from openkpu.graph.ir import Graph, text
+from openkpu.passes.expand_prelu import expand_prelu
+from openkpu.passes.fold_batch_norm import fold_batch_norm
+from openkpu.passes.fold_channel_affine import fold_channel_affine
+from openkpu.passes.fold_pad import fold_pad
+from openkpu.passes.fold_transpose import fold_transpose
+from openkpu.passes.fuse_elementwise import fuse_elementwise
+from openkpu.passes.softmax_of_pairs import softmax_of_pairs
+
+PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+    fold_transpose,
+    fold_pad,
+    fold_batch_norm,
+    softmax_of_pairs,
+    fold_channel_affine,
+    expand_prelu,
+    fuse_elementwise,
+)
+
+
+def run(graph: Graph, dump: Path | None = None) -> None:
+    """Apply all passes in place. With ``dump``, write ``NN_name.txt`` files there."""
+    if dump is not None:
+        dump.mkdir(parents=True, exist_ok=True)
+        (dump / "00_import.txt").write_text(text(graph))
+    for i, step in enumerate(PASSES, 1):
+        step(graph)
+        graph.validate()
+        if dump is not None:
+            (dump / f"{i:02d}_{step.__name__}.txt").write_text(text(graph))

@@ -1,0 +1,72 @@
+"""Write PRelu (a slope for each channel) with ReLU and a 1x1 convolution, for a chip with one activation table a layer.
+
+before: ``y = PRelu(Conv(x, w, b), a)``
+after:  ``y = Conv1x1(Relu(Conv(x, [w; -w], [b; -b])), [I | -diag(a)])``
+
+Exact: ``prelu(v) = relu(v) - a * relu(-v)``. A slope that is the same for all channels becomes LeakyRelu instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from openkpu.graph.ir import Graph, Node, Tensor
+
+
+def expand_prelu(graph: Graph) -> None:
+    """Rewrite every PRelu with a constant slope; over (1, K) vectors too (as Gemm)."""
+    for node in [n for n in graph.nodes if n.op == "PRelu" and n.inputs[1].is_constant]:
+        x, out = node.inputs[0], node.output
+        slope = np.asarray(node.inputs[1].data, np.float64)
+        if len(x.shape) not in (2, 4) or slope.size not in (1, x.shape[1]):
+            continue
+        slope = slope.reshape(-1)
+        at = graph.nodes.index(node)
+        if np.ptp(slope) < 1e-7:
+            graph.nodes[at] = Node("LeakyRelu", [x], [out], {"alpha": float(slope[0])}, node.source)
+            continue
+        c = x.shape[1]
+        eye = np.eye(c)
+        split = _linear(graph, x, np.concatenate([eye, -eye]), f"{out.name}.split", node.source)
+        p = x.producer
+        if (
+            p is not None
+            and p.op in ("Conv", "Gemm")
+            and len(graph.consumers(x)) == 1
+            and not graph.is_output(x)
+            and p.attrs.get("group", 1) == 1
+            and all(t.is_constant for t in p.inputs[1:])
+        ):
+            w = np.asarray(p.inputs[1].data)
+            b = np.asarray(p.inputs[2].data) if len(p.inputs) > 2 else np.zeros(c, np.float32)
+            p.inputs = [
+                p.inputs[0],
+                graph.constant(f"{out.name}.w", np.concatenate([w, -w])),
+                graph.constant(f"{out.name}.b", np.concatenate([b, -b])),
+            ]
+            p.outputs = [split.output]
+            split.output.producer = p
+            new = []
+        else:
+            new = [split]
+        positive = Tensor(f"{out.name}.relu", split.output.shape)
+        relu = Node("Relu", [split.output], [positive], {}, node.source)
+        join = _linear(
+            graph, positive, np.concatenate([eye, -np.diag(np.broadcast_to(slope, c))], axis=1), "", node.source
+        )
+        join.outputs = [out]
+        out.producer = join
+        graph.nodes[at : at + 1] = [*new, relu, join]
+    graph.sort()
+
+
+def _linear(graph: Graph, x: Tensor, matrix: np.ndarray, name: str, source: tuple[str, ...]) -> Node:
+    """Make a 1x1 Conv or a Gemm that applies ``matrix`` (out, in)."""
+    n = matrix.shape[0]
+    m = matrix.astype(np.float32)
+    bias = graph.constant(f"{name}.b", np.zeros(n, np.float32))
+    if len(x.shape) == 2:
+        return Node("Gemm", [x, graph.constant(f"{name}.w", m), bias], [Tensor(name, (1, n))], {}, source)
+    attrs = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "group": 1}
+    w = graph.constant(f"{name}.w", m.reshape(*m.shape, 1, 1))
+    return Node("Conv", [x, w, bias], [Tensor(name, (1, n, *x.shape[2:]))], attrs, source)

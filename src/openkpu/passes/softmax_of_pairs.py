@@ -1,0 +1,62 @@
+"""Write a softmax over two classes as a sigmoid of their difference, taken inside the convolution before it.
+
+before: ``Softmax(Concat(Reshape(Transpose(Conv(x, w))), ...), axis=last)`` where the last axis has 2 entries
+after:  ``Sigmoid(Concat(Reshape(Transpose(Conv(x, w')))))`` with ``w'[2i] = w[2i] - w[2i+1]``, ``w'[2i+1] = -w'[2i]``
+
+Exact: ``softmax(a, b) = (sigmoid(a - b), sigmoid(b - a))``. It serves the heads of SSD-like detectors: the V3 runtime
+has a softmax over one vector only, but a sigmoid over any number of values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from openkpu.graph.ir import Graph, Node, Tensor
+
+
+def softmax_of_pairs(graph: Graph) -> None:
+    """Rewrite every matching Softmax over more than one pair."""
+    for node in [n for n in graph.nodes if n.op == "Softmax"]:
+        x = node.inputs[0]
+        if node.attrs["axis"] != len(x.shape) - 1 or x.shape[-1] != 2 or int(np.prod(x.shape[:-1])) == 1:
+            continue
+        convs = _convs(graph, x)
+        if convs is None:
+            continue
+        for conv in convs:
+            for i in range(1, len(conv.inputs)):
+                w = np.asarray(conv.inputs[i].data)
+                d = w[0::2] - w[1::2]
+                paired = np.stack([d, -d], axis=1).reshape(w.shape)
+                conv.inputs[i] = graph.constant(f"{conv.inputs[i].name}.difference", paired)
+            conv.source += node.source
+        graph.nodes[graph.nodes.index(node)] = Node("Sigmoid", [x], [node.output], {}, node.source)
+    graph.sort()
+
+
+def _convs(graph: Graph, t: Tensor, inner: bool = False) -> list[Node] | None:
+    """Return the convolutions whose channels become the pairs of ``t``; None if anything else is in between."""
+    p = t.producer
+    if p is None or graph.is_output(t) or len(graph.consumers(t)) != 1:
+        return None
+    if p.op == "Concat" and p.attrs["axis"] < len(t.shape) - 1:
+        found = [_convs(graph, i) for i in p.inputs]
+        return None if any(f is None for f in found) else [n for f in found if f for n in f]
+    if p.op == "Reshape" and t.shape[-1] == 2:
+        if p.inputs[0].producer is None or p.inputs[0].producer.op != "Transpose":
+            return None
+        return _convs(graph, p.inputs[0], inner=True)
+    if p.op == "Transpose" and tuple(p.attrs["perm"]) == (0, 2, 3, 1) and (inner or t.shape[-1] == 2):
+        conv_out = p.inputs[0]
+        conv = conv_out.producer
+        good = (
+            conv is not None
+            and conv.op == "Conv"
+            and len(graph.consumers(conv_out)) == 1
+            and not graph.is_output(conv_out)
+            and conv_out.shape[1] % 2 == 0
+            and conv.attrs["group"] == 1
+            and all(i.is_constant for i in conv.inputs[1:])
+        )
+        return [conv] if good and conv is not None else None
+    return None

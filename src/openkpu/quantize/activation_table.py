@@ -1,0 +1,132 @@
+"""Build a layer's activation table: exact for piecewise-linear functions, the best fit for curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.graph.elementwise import Expr, Piece, X, pieces
+from openkpu.k210 import ACT_SHIFT_MAX, ACTIVATION_SEGMENTS
+from openkpu.kpu.layer import ActivationTable
+from openkpu.kpu.reference import activate
+from openkpu.quantize.segment_fit import Segment, fit
+
+Floats = NDArray[np.float64]
+POINTS = 320
+
+
+@dataclass(frozen=True, slots=True)
+class TableFit:
+    """A table, and how far it is from the rounded function, in output counts over the calibrated inputs."""
+
+    table: ActivationTable
+    worst: float
+    mean: float
+    segments: int
+
+
+def build(
+    fn: Expr | None,
+    scale: float,
+    zero_point: int,
+    unit: float,
+    span: tuple[float, float],
+    samples: Floats | None = None,
+) -> TableFit:
+    """Return the table for ``y = fn(v / unit) / scale + zero_point``.
+
+    ``unit`` is the number of batch-norm units of the real number 1; ``span`` the real inputs met in calibration;
+    ``samples`` some of them, used as weights for curves.
+    """
+    expr = fn or X
+    straight = pieces(expr)
+    rising = straight is not None and all(p.slope >= 0 for p in straight) and len(straight) < ACTIVATION_SEGMENTS
+    if straight is not None and rising:
+        segments = _from_pieces(straight, scale, zero_point)
+    else:
+        segments = _from_curve(expr, scale, zero_point, span, samples)
+    table = _encode(segments, unit)
+    grid = np.linspace(span[0], span[1], 2001)
+    want = np.clip(expr(grid) / scale + zero_point, 0, 255)
+    got = activate(table, np.rint(grid * unit).astype(np.int64))
+    error = np.abs(got - want)
+    return TableFit(table, float(error.max()), float(error.mean()), len(segments))
+
+
+def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
+    """Each piece becomes a segment that starts where its line meets a whole output number."""
+    result = [Segment(-math.inf, 0.0, 0)]
+    for p in straight:
+        slope = p.slope / scale  # counts per real unit
+
+        def line(x: float, p: Piece = p) -> float:
+            return (p.slope * x + p.offset) / scale + zp
+
+        if slope < 1e-12:
+            level = int(np.clip(np.rint(p.offset / scale + zp), 0, 255))
+            if p.start == -math.inf:
+                result = [Segment(-math.inf, 0.0, level)]
+            else:
+                result.append(Segment(p.start, 0.0, level))
+            continue
+        low = -p.offset / p.slope - zp * scale / p.slope  # where the line is 0
+        if p.start <= low:
+            result.append(Segment(low, slope, 0))
+        else:
+            bias = int(np.clip(np.rint(line(p.start)), 0, 255))
+            result.append(Segment(p.start + (bias - line(p.start)) / slope, slope, bias))
+    return result
+
+
+def _from_curve(expr: Expr, scale: float, zp: int, span: tuple[float, float], samples: Floats | None) -> list[Segment]:
+    low, high = span
+    margin = max(1e-9, 0.05 * (high - low))
+    even = np.linspace(low - margin, high + margin, POINTS)
+    x = even
+    if samples is not None and samples.size:
+        x = np.unique(np.concatenate([even, np.quantile(samples, np.linspace(0, 1, POINTS // 2))]))
+    target = expr(x) / scale + zp
+    gaps = np.gradient(x)
+    density = np.ones_like(x)
+    if samples is not None and samples.size:
+        counts, edges = np.histogram(samples, 64, (low, high + 1e-12))
+        density = np.interp(x, (edges[:-1] + edges[1:]) / 2, counts / max(1, counts.max()), 0, 0)
+    # a small even share keeps inputs in bounds that calibration hardly met
+    return fit(x, target, gaps * (density + 0.02 * density.mean() + 1e-12))
+
+
+def _encode(segments: list[Segment], unit: float) -> ActivationTable:
+    first = -(1 << 35)
+    starts, muls, shifts, biases = [], [], [], []
+    for s in segments:
+        start = first if s.start == -math.inf else int(np.clip(np.rint(s.start * unit), first, (1 << 35) - 1))
+        mul, shift = _fixed(s.slope / unit)
+        starts.append(start)
+        muls.append(mul)
+        shifts.append(shift)
+        biases.append(s.bias)
+    # unused entries stand in front, level like the first segment, so that the search from the top never meets them
+    unused = ACTIVATION_SEGMENTS - len(segments)
+    starts = [first] * unused + starts
+    muls = [0] * unused + muls
+    shifts = [0] * unused + shifts
+    biases = [biases[0]] * unused + biases
+    table = [np.array(v, np.int64) for v in (starts, muls, shifts, biases)]
+    return ActivationTable(*table)
+
+
+def _fixed(slope: float) -> tuple[int, int]:
+    """Return (mul, shift) with ``mul / 2**shift`` closest to ``slope >= 0``, mul below 2**15."""
+    if slope <= 0:
+        return 0, 0
+    shift = min(ACT_SHIFT_MAX, 14 - math.floor(math.log2(slope)))
+    if shift < 0:
+        raise ValueError(f"activation slope {slope} is too steep for 16 bits")
+    mul = round(slope * 2**shift)
+    if mul >= 1 << 15:
+        shift -= 1
+        mul = round(slope * 2**shift)
+    return mul, shift

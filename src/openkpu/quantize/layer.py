@@ -1,0 +1,189 @@
+"""Make a KPU layer (without its addresses) from float weights and the quantisation of its input and output."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import UnsupportedError
+from openkpu.graph.elementwise import Expr
+from openkpu.k210 import ACCUMULATOR_BITS, BN_SHIFT_MAX
+from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
+from openkpu.kpu.fmap import FeatureMapLayout
+from openkpu.kpu.layer import BatchNorm, KpuLayer
+from openkpu.kpu.registers import LayerRegisters
+from openkpu.lower.ops import POOLS
+from openkpu.quantize import weights
+from openkpu.quantize.activation_table import TableFit, build
+from openkpu.quantize.params import QParams
+
+UNIT_BITS = 16
+"""Batch-norm units per output count: 2**16. The activation then needs a shift of 30 for slope 1, within the 31 used."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """What a layer shall compute: ``pool(fn(conv(x, w) + b))``. w is (oc, ic or 1, k, k); (c, h, w) the input's shape."""
+
+    shape: tuple[int, int, int]
+    w: NDArray[Any]
+    b: NDArray[Any]
+    fn: Expr | None
+    pool: str
+    depthwise: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedLayer:
+    """A layer ready to be placed, and what its numbers guarantee."""
+
+    layer: KpuLayer
+    fit: TableFit
+    conv_bits: int
+    """Signed bits that the convolution result can need for any input (at most 36)."""
+    bn_bits: int
+    """The same after batch norm."""
+
+
+def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
+    """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
+    w = np.asarray(spec.w, np.float64)
+    return w * (qin.scale.reshape(-1, 1, 1, 1) if spec.depthwise else qin.scale.reshape(1, -1, 1, 1))
+
+
+def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
+    """Return the bias with the input's offset taken in (as inside the picture): float64 (oc,)."""
+    w = np.asarray(spec.w, np.float64)
+    taps = w.sum((2, 3))
+    extra = taps[:, 0] * qin.offset if spec.depthwise else taps @ qin.offset
+    return np.asarray(spec.b, np.float64) + extra
+
+
+def make_layer(
+    spec: LayerSpec,
+    qin: QParams,
+    qout: QParams,
+    *,
+    span: tuple[float, float],
+    samples: NDArray[np.float64] | None = None,
+    wq: NDArray[np.int64] | None = None,
+    ws: NDArray[np.float64] | None = None,
+    bias: NDArray[np.float64] | None = None,
+) -> QuantizedLayer:
+    """Quantise one layer.
+
+    ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
+    is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections). Raises
+    ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
+    """
+    c, h, w = spec.shape
+    oc, _, k, _ = spec.w.shape
+    if wq is None or ws is None:
+        we = effective_weights(spec, qin)
+        ws = weights.scales(we.reshape(oc, -1))
+        wq = weights.quantize(we, ws)
+    real_bias = effective_bias(spec, qin) if bias is None else bias
+    # real pre-activation = ws * alu + bias; output counts = that / qout.scale; units = counts * 2**UNIT_BITS
+    reference = float(qout.scale.max())
+    bits = UNIT_BITS
+    while bits > 0:
+        gain, add = ws / qout.scale * 2.0**bits, np.rint(real_bias / qout.scale * 2.0**bits)
+        if np.abs(add).max() < 2**31 and gain.max() < 2**23:
+            break
+        bits -= 1
+    gain, add = ws / qout.scale * 2.0**bits, np.rint(real_bias / qout.scale * 2.0**bits)
+    if np.abs(add).max() >= 2**31 or gain.max() >= 2**23:
+        raise UnsupportedError(
+            "E230",
+            "a layer's numbers span too many orders of magnitude",
+            where=f"layer '{spec.name}'",
+            why=f"bias {np.abs(real_bias).max():.3g} against an output step of {qout.scale.min():.3g}",
+            fix="check the model's weights and the calibration pictures",
+        )
+    mul, shift = _batch_norm(gain)
+    fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, span, samples)
+    zx = qin.zero_point
+    conv_bits, bn_bits = _ranges(wq, zx, mul, shift, add, spec.name)
+    _, stride, _ = POOLS[spec.pool]
+    oh, ow = h // stride, w // stride
+    shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool)
+    per_load = channels_per_load(shape)
+    lin, lout = FeatureMapLayout(c, h, w), FeatureMapLayout(oc, oh, ow)
+    registers = LayerRegisters(
+        depth_wise_layer=int(spec.depthwise),
+        i_ch_num=c,
+        o_ch_num=oc,
+        o_ch_num_coef=per_load,
+        i_row_wid=w,
+        i_col_high=h,
+        o_row_wid=ow,
+        o_col_high=oh,
+        kernel_type=int(k == 3),
+        pool_type=POOLS[spec.pool][0],
+        pad_value=zx,
+        load_time=1 if spec.depthwise else load_count(shape),
+        para_size=wq[0].size * per_load,
+        channel_switch_addr=lin.channel_lines,
+        row_switch_addr=lin.row_lines,
+        coef_group=lin.group,
+        wb_channel_switch_addr=lout.channel_lines,
+        wb_row_switch_addr=lout.row_lines,
+        wb_group=lout.group,
+        arg_x=-weights.ZERO_POINT,
+        arg_w=-zx,
+        arg_add=weights.ZERO_POINT * zx * k * k,
+        channel_byte_num=oh * ow,
+        dma_total_byte=oh * ow * oc,
+    )
+    layer = KpuLayer(
+        registers, (wq + weights.ZERO_POINT).astype(np.uint8), BatchNorm(mul, add.astype(np.int64), shift), fit.table
+    )
+    return QuantizedLayer(layer, fit, conv_bits, bn_bits)
+
+
+def _batch_norm(gain: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (mul, shift) with ``mul / 2**shift`` closest to gain >= 0: mul below 2**23, shift at most 15."""
+    with np.errstate(divide="ignore"):
+        room = np.floor(22 - np.log2(np.maximum(gain, 1e-30)))
+    shift = np.clip(room, 0, BN_SHIFT_MAX)
+    mul = np.rint(gain * 2.0**shift)
+    over = mul >= 2**23
+    shift = np.where(over, shift - 1, shift)
+    mul = np.where(over, np.rint(gain * 2.0**shift), mul)
+    return mul.astype(np.int64), shift.astype(np.int64)
+
+
+def _ranges(
+    wq: NDArray[np.int64],
+    zx: int,
+    mul: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    add: NDArray[np.float64],
+    name: str,
+) -> tuple[int, int]:
+    """Prove for any input that convolution and batch norm stay in 36 signed bits; returns the bits they need."""
+    flat = wq.reshape(len(wq), -1)
+    up, down = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
+    high, low = up * (255 - zx) - down * zx, down * (255 - zx) - up * zx
+    ends = np.stack([high, low])
+    conv_bits = _bits(float(np.abs(ends).max()))
+    bn = ((ends * mul) >> shift) + add
+    bn_bits = _bits(float(np.abs(bn).max()))
+    if max(conv_bits, bn_bits) > ACCUMULATOR_BITS:
+        raise UnsupportedError(
+            "E230",
+            "a layer can leave the KPU's 36-bit range",
+            where=f"layer '{name}'",
+            why=f"convolution needs {conv_bits} bits, batch norm {bn_bits}, limit {ACCUMULATOR_BITS}",
+            fix="check the model's weights and the calibration pictures",
+        )
+    return conv_bits, bn_bits
+
+
+def _bits(magnitude: float) -> int:
+    return 1 + math.ceil(math.log2(magnitude + 1)) if magnitude > 0 else 1

@@ -1,0 +1,70 @@
+"""How a uint8 tensor stands for real numbers: ``real = scale[c] * (q - zero_point) + offset[c]``.
+
+The scale may differ from channel to channel: a KPU layer can scale each output channel through batch norm, and the
+next layer's weights take the factor in. ``offset`` is 0 except at the model's input, where a mean that is not a whole
+number cannot be the zero point, and in concatenations, whose parts share one zero point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QParams:
+    """Quantisation of one tensor; ``scale`` and ``offset`` are float64 (channels,)."""
+
+    scale: Floats
+    zero_point: int
+    offset: Floats
+
+    @classmethod
+    def uniform(cls, scale: float, zero_point: int, channels: int) -> QParams:
+        """One scale for all channels, no offset."""
+        return cls(np.full(channels, float(scale)), zero_point, np.zeros(channels))
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all channels share scale and offset."""
+        return bool(np.ptp(self.scale) == 0 and np.ptp(self.offset) == 0)
+
+    @property
+    def bias(self) -> Floats:
+        """``real = scale * q + bias``, float64 (channels,)."""
+        return np.asarray(self.offset - self.scale * self.zero_point)
+
+    def dequantize(self, q: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn uint8 (N, C, ...) into float32."""
+        shape = (1, -1, *[1] * (q.ndim - 2))
+        scale, bias = self.scale.astype(np.float32).reshape(shape), self.bias.astype(np.float32).reshape(shape)
+        return np.asarray(q * scale + bias, np.float32)
+
+    def quantize(self, x: NDArray[Any]) -> NDArray[np.uint8]:
+        """Turn real numbers (N, C, ...) into uint8, rounding to nearest and clamping."""
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return np.clip(np.rint((x - self.bias.reshape(shape)) / self.scale.reshape(shape)), 0, 255).astype(np.uint8)
+
+    @classmethod
+    def side_by_side(cls, parts: list[QParams]) -> QParams:
+        """Describe concatenated parts with one zero point; differences go to the offset."""
+        zp = parts[0].zero_point
+        offsets = [p.offset + p.scale * (zp - p.zero_point) for p in parts]
+        return cls(np.concatenate([p.scale for p in parts]), zp, np.concatenate(offsets))
+
+
+def from_range(low: float, high: float, channels: int) -> QParams:
+    """Return the asymmetric parameters for [low, high]; 0 is always inside and exactly representable."""
+    low, high = min(0.0, low), max(0.0, high)
+    if high - low < 1e-12:
+        high = low + 1.0
+    scale = (high - low) / 255
+    zero_point = int(np.clip(np.rint(-low / scale), 0, 255))
+    # keep both ends inside after rounding the zero point
+    scale = max(high / (255 - zero_point) if zero_point < 255 else 0.0, -low / zero_point if zero_point else 0.0)
+    return QParams.uniform(scale, zero_point, channels)

@@ -1,0 +1,413 @@
+"""Quantise a lowered graph: calibrate once, then try the ways to choose ranges and keep the one with the best output SNR.
+
+For one way, the layers are made in execution order, and each runs on the calibration pictures as the chip would, right
+after it was made. So the next layer is fitted to what it will really get: its bias is corrected by the difference of
+the mean pre-activation between the float model and the quantised one (empirical bias correction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import InputError
+from openkpu.float.session import FloatSession
+from openkpu.graph.elementwise import Expr, X, clip, is_homogeneous
+from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.quantize import domains, ranges, weights
+from openkpu.quantize.execute import Scratch, float_op, u8_op
+from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, make_layer
+from openkpu.quantize.params import QParams, from_range
+from openkpu.quantize.statistics import Statistics
+from openkpu.quantize.taps import tap_means
+
+Array = NDArray[Any]
+RELU: Final = clip(X, 0, float("inf"))
+CORRECTION_PICTURES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to choose the numbers: the range method, and how far channels are scaled apart (0 not, 1 fully)."""
+
+    method: str
+    spread: float
+
+    def __str__(self) -> str:
+        return f"{self.method}, channel spread {self.spread:g}"
+
+
+@dataclass(slots=True)
+class Quantized:
+    """The result: layers by the id of their node, parameters by the id of their tensor, and how good it is."""
+
+    way: Way
+    layers: dict[int, QuantizedLayer] = field(default_factory=dict)
+    params: dict[int, QParams] = field(default_factory=dict)
+    tables: dict[int, bytes] = field(default_factory=dict)
+    outputs: list[Array] = field(default_factory=list)
+    snr_db: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What the float model did on the calibration pictures."""
+
+    pictures: NDArray[Any]
+    statistics: dict[int, Statistics]
+    pre_means: dict[int, NDArray[np.float64]]
+    pre_samples: dict[int, NDArray[np.float64]]
+    outputs: list[Array]
+
+
+class Quantizer:
+    """Quantises one lowered graph. ``input_params`` holds the meaning of a uint8 picture's values (None: float input)."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        input_params: QParams | None,
+        *,
+        threads: int = 1,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.input_params = input_params
+        self.users = graph.users()
+        self.threads = threads
+        self.progress = progress or (lambda *_: None)
+        self.quantized = {
+            id(t)
+            for n in graph.nodes
+            for t in (*n.inputs, *n.outputs)
+            if not t.is_constant and domains.is_quantized(graph, t, self.users)
+        }
+        self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+
+    # -- calibration ----------------------------------------------------------------------------------------------
+    def calibrate(self, samples: Sequence[Array]) -> Calibration:
+        """Run the float graph on the samples (uint8 pictures (C, H, W), or float32 inputs)."""
+        if not samples:
+            raise InputError(
+                "E410",
+                "no calibration pictures",
+                why="quantisation needs to see typical inputs",
+                fix="give a folder with about 32 pictures like those the camera will see",
+            )
+        convs = [n for n in self.graph.nodes if n.op == "KpuConv"]
+        curved = [n for n in convs if n.attrs["fn"] is not None and not _saturates(n.attrs["fn"])]
+        own = {
+            id(n.output): n.output
+            for n in self.graph.nodes
+            if id(n.output) in self.quantized and n.op not in domains.INHERIT
+        }
+        for t in self.graph.inputs:
+            if id(t) in self.quantized:
+                own[id(t)] = t
+        inputs = {id(n.inputs[0]): n.inputs[0] for n in convs}
+        pre = {id(n): Tensor(pre_name(n), n.output.shape) for n in curved}
+        watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + list(pre.values())
+        session = FloatSession(self.graph, watch, threads=self.threads)
+        stats = {i: Statistics() for i in own}
+        sums: dict[int, NDArray[np.float64]] = {}
+        pre_stats = {id(n): Statistics() for n in curved}
+        outputs: list[list[Array]] = [[] for _ in self.graph.outputs]
+        corrected = min(len(samples), CORRECTION_PICTURES)
+        for i, sample in enumerate(samples):
+            x = self.real_input(sample)
+            values = session.run({self.graph.inputs[0].name: x})
+            values[self.graph.inputs[0].name] = x
+            for key, t in own.items():
+                stats[key].add(values[t.name])
+            for n in curved:
+                pre_stats[id(n)].add(values[pre[id(n)].name])
+            if i < corrected:
+                for n in convs:
+                    v = values[n.inputs[0].name]
+                    v = v.reshape(1, v.shape[1], 1, 1) if n.attrs["vector"] else v
+                    m = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0) / corrected
+                    sums[id(n)] = sums[id(n)] + m if id(n) in sums else m
+            for store, t in zip(outputs, self.graph.outputs, strict=True):
+                store.append(values[t.name])
+            self.progress("calibrate", i + 1, len(samples))
+        pre_means = {
+            id(n): _apply_taps(n, np.asarray(n.inputs[1].data, np.float64), sums[id(n)])
+            + np.asarray(n.inputs[2].data, np.float64)
+            for n in convs
+        }
+        pre_samples = {k: s.values().astype(np.float64) for k, s in pre_stats.items()}
+        return Calibration(
+            np.stack([np.asarray(s) for s in samples]),
+            stats,
+            pre_means,
+            pre_samples,
+            [np.concatenate(o) for o in outputs],
+        )
+
+    def real_input(self, sample: Array) -> NDArray[np.float32]:
+        """Turn a sample into the float model's input (1, ...)."""
+        shape = self.graph.inputs[0].shape
+        x = np.asarray(sample)
+        if self.input_params is not None and x.dtype == np.uint8:
+            return self.input_params.dequantize(x.reshape(shape))
+        return x.astype(np.float32).reshape(shape)
+
+    # -- choosing -------------------------------------------------------------------------------------------------
+    def choose(self, c: Calibration, method: str = "auto") -> Quantized:
+        """Return the best way's result. ``method`` is "auto" or a name of ``ranges.METHODS``."""
+        methods = list(ranges.METHODS) if method == "auto" else [method]
+        ways = [Way(m, 0.5) for m in methods]
+        total = len(ways) + 2
+        best: Quantized | None = None
+        for i, way in enumerate(ways):
+            best = _better(best, self.quantize(c, way))
+            self.progress("quantise", i + 1, total)
+        assert best is not None
+        for i, spread in enumerate((0.0, 1.0)):
+            best = _better(best, self.quantize(c, Way(best.way.method, spread)))
+            self.progress("quantise", len(ways) + i + 1, total)
+        return best
+
+    # -- one way --------------------------------------------------------------------------------------------------
+    def quantize(self, c: Calibration, way: Way) -> Quantized:
+        """Make every layer in order for one way, running the calibration pictures along."""
+        result = Quantized(way)
+        self._activation_params(c, way, result)
+        scratch = Scratch(self.threads)
+        pictures = c.pictures[: min(len(c.pictures), CORRECTION_PICTURES)]
+        q: dict[int, Array] = {}
+        f: dict[int, Array] = {}
+        source = self.graph.inputs[0]
+        if id(source) in self.quantized and self.input_params is not None:
+            q[id(source)] = pictures.reshape(-1, *source.shape[1:])
+        else:
+            f[id(source)] = pictures.astype(np.float32).reshape(-1, *source.shape[1:])
+        left = {id(t): len(self.users.get(id(t), [])) for n in self.graph.nodes for t in n.outputs}
+
+        def as_u8(t: Tensor) -> Array:
+            if id(t) not in q:
+                q[id(t)] = result.params[id(t)].quantize(f[id(t)])
+            return q[id(t)]
+
+        def as_float(t: Tensor) -> Array:
+            if id(t) not in f:
+                f[id(t)] = result.params[id(t)].dequantize(q[id(t)])
+            return f[id(t)]
+
+        for node in self.graph.nodes:
+            out = node.output
+            if node.op == "KpuConv":
+                x = as_u8(node.inputs[0])
+                x = x.reshape(*x.shape[:2], 1, 1) if node.attrs["vector"] else x
+                layer = self._layer(node, x, c, result)
+                result.layers[id(node)] = layer
+                if node.attrs["vector"]:
+                    padded = np.full((*x.shape[:2], 4, 4), result.params[id(node.inputs[0])].zero_point, np.uint8)
+                    padded[:, :, :1, :1] = x
+                    q[id(out)] = scratch.run(layer.layer, padded)[:, :, 0, 0]
+                else:
+                    q[id(out)] = scratch.run(layer.layer, x)
+            elif node.op == "KpuConcat":
+                q[id(out)] = np.concatenate([as_u8(t) for t in node.inputs], axis=1)
+            elif node.op == "CpuTable":
+                pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
+                table = make_table(node.attrs["fn"], pin, pout)
+                result.tables[id(node)] = table
+                q[id(out)] = np.frombuffer(table, np.uint8)[as_u8(node.inputs[0])]
+            elif node.op == "Reshape":
+                shape = (-1, *node.attrs["shape"][1:]) if node.attrs["shape"][0] == 1 else node.attrs["shape"]
+                t = node.inputs[0]
+                if id(t) in q:
+                    q[id(out)] = q[id(t)].reshape(shape)
+                else:
+                    f[id(out)] = f[id(t)].reshape(shape)
+            elif domains.makes_u8(node):
+                q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
+            else:
+                f[id(out)] = float_op(node, [as_float(t) for t in node.inputs if not t.is_constant])
+            for t in node.inputs:
+                if id(t) in left:
+                    left[id(t)] -= 1
+                    if left[id(t)] == 0 and not self.graph.is_output(t):
+                        q.pop(id(t), None)
+                        f.pop(id(t), None)
+        result.outputs = [as_float(t) for t in self.graph.outputs]
+        n = len(pictures)
+        result.snr_db = min(snr(ref[:n], out) for ref, out in zip(c.outputs, result.outputs, strict=True))
+        return result
+
+    def _activation_params(self, c: Calibration, way: Way, result: Quantized) -> None:
+        """Fix the quantisation of every tensor from its statistics."""
+        for t in self.graph.inputs:
+            if id(t) in self.quantized:
+                low, high = c.statistics[id(t)].extremes
+                result.params[id(t)] = self.input_params or from_range(low, high, t.shape[1])
+        for node in self.graph.nodes:
+            t = node.output
+            if id(t) not in self.quantized or node.op in domains.INHERIT:
+                continue
+            s = c.statistics[id(t)]
+            channels = t.shape[1] if len(t.shape) > 1 else 1
+            low, high = ranges.METHODS[way.method](s)
+            params = from_range(low, high, channels)
+            if node.op == "KpuConv" and way.spread > 0 and _saturates(node.attrs["fn"]):
+                params = self._spread(params, s, self._spread_of(t, way))
+            result.params[id(t)] = params
+        self._share_zero_points(result)
+        for node in self.graph.nodes:
+            t = node.output
+            if node.op not in domains.INHERIT or id(t) not in self.quantized:
+                continue
+            source = [result.params[id(i)] for i in node.inputs if id(i) in result.params]
+            if not source:
+                s = c.statistics.get(id(t))
+                if s is not None:
+                    result.params[id(t)] = from_range(*s.extremes, t.shape[1])
+            elif node.op == "KpuConcat":
+                result.params[id(t)] = QParams.side_by_side(source)
+            elif node.op == "Reshape":
+                result.params[id(t)] = _reshaped(source[0], node)
+            else:
+                result.params[id(t)] = source[0]
+
+    def _spread_of(self, t: Tensor, way: Way) -> float:
+        """Scaling channels apart is free where only depthwise layers and the CPU read them."""
+        readers = [u for u in self.users.get(id(t), []) if u.op in ("KpuConv", "KpuConcat")]
+        free = all(u.op == "KpuConv" and u.attrs["depthwise"] for u in readers)
+        return 1.0 if free else way.spread
+
+    @staticmethod
+    def _spread(p: QParams, s: Statistics, spread: float) -> QParams:
+        """Give each channel its own scale, between the common one and one that just holds its extremes."""
+        assert s.low is not None
+        assert s.high is not None
+        zp = p.zero_point
+        need = np.zeros_like(p.scale)
+        if zp < 255:
+            need = np.maximum(need, s.high / (255 - zp))
+        if zp > 0:
+            need = np.maximum(need, -s.low / zp)
+        # a channel that calibration hardly moved keeps a sixteenth of the common range
+        ratio = np.clip(need / p.scale, 1 / 16, 1.0)
+        return QParams(p.scale * ratio**spread, zp, p.offset)
+
+    def _share_zero_points(self, result: Quantized) -> None:
+        """Give the parts of a concatenation one zero point where a padded convolution reads it."""
+        for node in self.graph.nodes:
+            if node.op != "KpuConcat":
+                continue
+            padded = any(u.op == "KpuConv" and u.inputs[1].shape[2] == 3 for u in self.users.get(id(node.output), []))
+            parts = [t for t in node.inputs if id(t) in result.params]
+            zps = {result.params[id(t)].zero_point for t in parts}
+            if not padded or len(zps) <= 1:
+                continue
+            fixed = [t for t in parts if t.producer is None]
+            choices = [result.params[id(fixed[0])].zero_point] if fixed else sorted(zps)
+
+            def waste(zp: int, parts: list[Tensor] = parts) -> float:
+                return sum(
+                    float(np.mean(_with_zero_point(result.params[id(t)], zp).scale / result.params[id(t)].scale))
+                    for t in parts
+                )
+
+            zp = min(choices, key=waste)
+            for t in parts:
+                if t.producer is not None:
+                    result.params[id(t)] = _with_zero_point(result.params[id(t)], zp)
+
+    def _layer(self, node: Node, x: Array, c: Calibration, result: Quantized) -> QuantizedLayer:
+        qin, qout = result.params[id(node.inputs[0])], result.params[id(node.output)]
+        w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
+        vector = node.attrs["vector"]
+        shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
+        fn = node.attrs["fn"]
+        if fn is not None and qout.zero_point == 0 and _saturates(fn) and not is_homogeneous(fn):
+            fn = RELU  # the upper limit is the top of the uint8 range
+        spec = LayerSpec(
+            (shape[0], shape[1], shape[2]),
+            w,
+            b,
+            fn,
+            node.attrs["pool"],
+            node.attrs["depthwise"],
+            node.source[-1] if node.source else node.output.name,
+        )
+        we = effective_weights(spec, qin)
+        key = (id(node), (qin.scale / qin.scale.max()).tobytes())
+        if key not in self._weights:
+            unit = we / qin.scale.max()
+            ws = weights.scales(unit.reshape(len(unit), -1))
+            self._weights[key] = weights.quantize(unit, ws), ws
+        wq, ws = self._weights[key]
+        ws = ws * qin.scale.max()
+        # what the quantised layer would give on average, and what the float one gives
+        means = tap_means(x, w.shape[2], node.attrs["pool"], float(qin.zero_point)) - qin.zero_point
+        got = ws * _apply_taps(node, wq.astype(np.float64), means)
+        bias = c.pre_means[id(node)] - got
+        s = c.statistics[id(node.output)]
+        samples = c.pre_samples.get(id(node))
+        span = (float(samples.min()), float(samples.max())) if samples is not None else s.extremes
+        return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias)
+
+
+def pre_name(node: Node) -> str:
+    """Return the name under which the float export shows a layer's value before its function."""
+    return f"{node.output.name}.pre"
+
+
+def make_table(fn: Expr, pin: QParams, pout: QParams) -> bytes:
+    """Return the 256-entry table of a function between two uniform quantisations."""
+    real = (np.arange(256) - pin.zero_point) * pin.scale[0]
+    return bytes(
+        np.clip(np.rint(fn(real.astype(np.float64)) / pout.scale[0] + pout.zero_point), 0, 255).astype(np.uint8)
+    )
+
+
+def snr(reference: Array, got: Array) -> float:
+    """Signal-to-noise ratio in dB: ``10 log10(sum ref^2 / sum (ref - got)^2)``."""
+    ref = np.asarray(reference, np.float64).reshape(-1)
+    noise = float(((ref - np.asarray(got, np.float64).reshape(-1)) ** 2).sum())
+    signal = float((ref**2).sum())
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(max(signal, 1e-30) / noise))
+
+
+def _apply_taps(node: Node, w: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean convolution result of each output channel from the means of the taps (C, k, k)."""
+    if node.attrs["depthwise"]:
+        return np.asarray((w[:, 0] * means).sum((1, 2)))
+    return np.asarray(np.tensordot(w, means, 3))
+
+
+def _saturates(fn: Expr | None) -> bool:
+    """Whether channels may be scaled apart under this function: homogeneous, or a ReLU with an upper limit."""
+    if fn is None or is_homogeneous(fn):
+        return True
+    return fn.op == "Min" and fn.args[1].op == "const" and fn.args[0] == RELU
+
+
+def _with_zero_point(p: QParams, zp: int) -> QParams:
+    """Return the parameters with another zero point that still hold the same range."""
+    low, high = -p.zero_point * p.scale, (255 - p.zero_point) * p.scale
+    scale = np.maximum(high / max(255 - zp, 1e-9) if zp < 255 else 0, -low / zp if zp else 0)
+    return QParams(np.asarray(scale), zp, p.offset)
+
+
+def _reshaped(p: QParams, node: Node) -> QParams:
+    """Carry channel-wise parameters through a Reshape of (1, C, ...) to (1, K)."""
+    before, after = node.inputs[0].shape, node.output.shape
+    if p.is_uniform or before[1] == after[1]:
+        return (
+            QParams(np.full(after[1], p.scale[0]), p.zero_point, np.full(after[1], p.offset[0])) if p.is_uniform else p
+        )
+    repeat = after[1] // before[1]
+    return QParams(np.repeat(p.scale, repeat), p.zero_point, np.repeat(p.offset, repeat))
+
+
+def _better(a: Quantized | None, b: Quantized) -> Quantized:
+    return b if a is None or b.snr_db > a.snr_db else a

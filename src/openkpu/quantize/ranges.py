@@ -1,0 +1,89 @@
+"""Choosing the range of an activation: min-max, percentile, KL divergence, mean squared error.
+
+All work on the sampled values and return (low, high) within the extremes. Names are those of the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from openkpu.quantize.statistics import Statistics
+
+Range = tuple[float, float]
+BINS: Final = 2048
+
+
+def min_max(s: Statistics) -> Range:
+    """Everything that was seen."""
+    return s.extremes
+
+
+def percentile(s: Statistics, keep: float = 99.99) -> Range:
+    """Leave out the outermost 0.01 % of the values."""
+    v = s.values()
+    low, high = s.extremes
+    tail = (100 - keep) / 2
+    return (
+        low if low >= 0 else float(np.percentile(v, tail)),
+        high if high <= 0 else float(np.percentile(v, 100 - tail)),
+    )
+
+
+def mse(s: Statistics) -> Range:
+    """Return the range with the least mean squared error of 8-bit rounding and clipping."""
+    return _search(s, _squared_error)
+
+
+def kl(s: Statistics) -> Range:
+    """Return the range whose 8-bit histogram has the least Kullback-Leibler divergence from the values'."""
+    return _search(s, _divergence)
+
+
+def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float], float]) -> Range:
+    low, high = s.extremes
+    if high - low <= 0:
+        return low, high
+    counts, edges = np.histogram(s.values(), BINS, (low, high))
+    centers = (edges[:-1] + edges[1:]) / 2
+    best, found = np.inf, (low, high)
+    for f in np.linspace(1.0, 0.4, 31):
+        candidate = (low * f if low < 0 else low, high * f if high > 0 else high)
+        c = cost(counts, centers, *candidate)
+        if c < best:
+            best, found = c, candidate
+    return found
+
+
+def _squared_error(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / 255
+    inside = np.clip(centers, low, high)
+    clipped = counts @ (centers - inside) ** 2
+    used = counts[(centers >= low) & (centers <= high)].sum()
+    return float(clipped + used * scale**2 / 12)
+
+
+def _divergence(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / 255
+    level = np.clip(np.rint((centers - low) / scale), 0, 255).astype(np.int64)
+    mass = np.bincount(level, counts, 256)
+    occupied = np.bincount(level, counts > 0, 256)
+    q = np.where(counts > 0, mass[level] / np.maximum(occupied[level], 1), 0.0)
+    p = counts / counts.sum()
+    q = q / max(q.sum(), 1e-30)
+    live = p > 0
+    # clipped values pile up in the outer levels; the divergence does not see how far they moved, so add that
+    moved = float(p @ np.abs(centers - np.clip(centers, low, high))) / (high - low)
+    return float((p[live] * np.log(p[live] / np.maximum(q[live], 1e-12))).sum()) + moved
+
+
+METHODS: Final[dict[str, Callable[[Statistics], Range]]] = {
+    "minmax": min_max,
+    "percentile": percentile,
+    "mse": mse,
+    "kl": kl,
+}

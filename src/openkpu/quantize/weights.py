@@ -1,0 +1,55 @@
+"""Weights: symmetric, one scale for each output channel, zero point 128.
+
+The scale comes from a small search for the least squared error. Rows with few weights (an identity, a sum of two maps)
+get a finer search, since with a suitable scale all their weights are whole numbers almost exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+ZERO_POINT: Final = 128
+SHRINK: Final = (1.0, 0.98, 0.96, 0.93, 0.9, 0.85)
+FEW: Final = 4
+
+
+def scales(w: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the scale of each row of float weights (oc, n): ``q = round(w / scale)`` lies in -128..127."""
+    w = np.asarray(w, np.float64)
+    base = np.maximum(w.max(1) / 127, -w.min(1) / 128)
+    base = np.where(base > 0, base, 1.0)
+    best = np.full(len(w), np.inf)
+    result = base.copy()
+    few = (w != 0).sum(1) <= FEW
+    for f in SHRINK:
+        _improve(w, base * f, ~few, best, result)
+    if few.any():
+        for k in range(127, 31, -1):
+            _improve(w, base * 127 / k, few, best, result)
+    return result
+
+
+def _improve(
+    w: NDArray[np.float64],
+    s: NDArray[np.float64],
+    rows: NDArray[np.bool_],
+    best: NDArray[np.float64],
+    result: NDArray[np.float64],
+) -> None:
+    if not rows.any():
+        return
+    part, sp = w[rows], s[rows, None]
+    error = ((np.clip(np.rint(part / sp), -128, 127) * sp - part) ** 2).sum(1)
+    better = error < best[rows] * (1 - 1e-9)
+    index = np.flatnonzero(rows)[better]
+    best[index] = error[better]
+    result[index] = s[index]
+
+
+def quantize(w: NDArray[Any], scale: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round float weights (oc, ...) to whole numbers -128..127."""
+    s = scale.reshape(-1, *[1] * (w.ndim - 1))
+    return np.clip(np.rint(w / s), -128, 127).astype(np.int64)

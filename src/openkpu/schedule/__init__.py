@@ -1,0 +1,1 @@
+"""Where everything lies and when: the memory plan of both RAMs."""

@@ -53,11 +53,13 @@ def run_nncase(job: Job, python: str, out: Path) -> Result:
     out.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "outputs.npz", "model.kmodel"):
         (out / name).unlink(missing_ok=True)
+    out = out.resolve()
     request = out / "job.json"
     request.write_text(json.dumps({**job.as_dict(), "out": str(out)}))
     try:
-        command = [python, str(WORKER), str(request)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NNCASE_TIMEOUT_S)
+        command = [str(Path(python).absolute()), str(WORKER.resolve()), str(request)]
+        # in its own folder, because nncase leaves kmodel_info.txt in the current one
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NNCASE_TIMEOUT_S, cwd=out)
     except subprocess.TimeoutExpired:
         return Result(error=f"no end after {NNCASE_TIMEOUT_S} s")
     return read_nncase(out, done.returncode, done.stderr)
@@ -82,7 +84,9 @@ def read_nncase(out: Path, returncode: int, stderr: str = "") -> Result:
             result.outputs = [data[f"out{i}"] for i in range(len(data.files))]
     else:
         result.compile_s = None
-        result.error = figures.get("error", f"exit code {returncode} after stage {figures['stage']!r}")
+        log = (out / "log.txt").read_text(errors="replace").strip().splitlines()
+        last = log[-1] if log else "nothing printed"
+        result.error = figures.get("error", f"exit code {returncode} after stage {figures['stage']!r}: {last}")
     return result
 
 

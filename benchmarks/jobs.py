@@ -43,7 +43,7 @@ class Job:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the worker in the other interpreter."""
         return {
-            "name": self.name, "onnx": str(self.onnx), "data": str(self.data),
+            "name": self.name, "onnx": str(self.onnx.resolve()), "data": str(self.data.resolve()),
             "mean": list(self.mean), "std": list(self.std), "layout": self.layout,
         }
 

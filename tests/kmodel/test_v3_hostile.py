@@ -88,8 +88,8 @@ def test_absurd_words(index: int, value: int) -> None:
 
 
 @pytest.mark.parametrize(("offset", "value", "code"), [
-    (8, 1, "E231"), (12, 0, "E116"), (20, (64 << 20) + 1, "E310"), (20, 0xFFFFFFFF, "E310"), (20, 8, "E114"),
-    (28, 1 << 20, "E117"), (32, 1 << 20, "E117"), (36, 99, "E230"), (40, 0xFFFFFFF8, "E111"), (40, 0, "E112"),
+    (8, 1, "E251"), (12, 0, "E116"), (20, (64 << 20) + 1, "E310"), (20, 0xFFFFFFFF, "E310"), (20, 8, "E114"),
+    (28, 1 << 20, "E117"), (32, 1 << 20, "E117"), (36, 99, "E250"), (40, 0xFFFFFFF8, "E111"), (40, 0, "E112"),
 ])
 def test_named_errors(offset: int, value: int, code: str) -> None:
     data = bytearray(SAMPLE)
@@ -111,7 +111,7 @@ def test_offsets_are_named() -> None:
 def test_layers_that_the_device_does_not_run(number: int, name: str) -> None:
     data = bytearray(SAMPLE)
     struct.pack_into("<I", data, 36 + 8, number)
-    with pytest.raises(UnsupportedError, match=f"E230.*{name}"):
+    with pytest.raises(UnsupportedError, match=f"E250.*{name}"):
         v3.read(bytes(data))
 
 
@@ -122,6 +122,21 @@ def test_endless_work_is_refused() -> None:
     data = v3.write(b.program(b.fully_connected(0, 0, 1, 1), *[step] * 2000, main_bytes=n * 4))
     with pytest.raises(UnsupportedError, match="E236"):
         v3.read(data)
+
+
+@pytest.mark.parametrize(("width", "padding", "fits"), [(5, 0, True), (6, 0, False), (7, 2, True), (8, 2, False),
+                                                        (2, -3, True), (3, -3, False)])
+def test_pooling_beyond_the_far_edge(width: int, padding: int, fits: bool) -> None:
+    """The device's unsigned arithmetic wraps for windows that start beyond the far edge; it reads other memory."""
+    first = b.conv(0, 600, 3, 2, 4, 4, to_main=0)
+    pool = p.QuantizedMaxPool(input=b.main(0, U8, 2, 4, 4), output=b.main(64, U8, 2, 4, width), kernel=(1, 1),
+                              stride=(1, 1), padding=(padding, 0))
+    data = v3.write(b.program(first, pool))
+    if fits:
+        assert v3.write(v3.read(data)) == data
+    else:
+        with pytest.raises(FileFormatError, match="E115"):
+            v3.read(data)
 
 
 def test_first_layer_must_start_on_the_device() -> None:

@@ -199,6 +199,12 @@ def test_resize_nearest(h: int, w: int, oh: int, ow: int) -> None:
     np.testing.assert_array_equal(got, [[[x[c, r, k] for k in columns] for r in rows] for c in range(2)])
 
 
+def test_negative_padding_crops() -> None:
+    x = np.arange(36, dtype=np.uint8).reshape(1, 6, 6)
+    got = pool.quantized_max_pool(x, (1, 2, 3), (1, 1), (2, 2), (-1, -2))
+    np.testing.assert_array_equal(got, x[:, 2::2, 1::2])
+
+
 def test_movements() -> None:
     x = np.arange(24, dtype=F).reshape(2, 3, 4)
     flat = movement.flatten(x)

@@ -83,8 +83,8 @@ def test_padding_steps() -> None:
 
 
 @pytest.mark.parametrize(("arrays", "code"), [
-    ((), "E410"), ((PICTURE, PICTURE), "E410"), ((PICTURE.astype(np.float32),), "E411"), ((PICTURE[:, :4],), "E412"),
-    ((PICTURE.transpose(1, 2, 0),), "E412"), ((np.zeros((2, 3, 8, 40), np.uint8),), "E412"),
+    ((), "E420"), ((PICTURE, PICTURE), "E420"), ((PICTURE.astype(np.float32),), "E421"), ((PICTURE[:, :4],), "E422"),
+    ((PICTURE.transpose(1, 2, 0),), "E422"), ((np.zeros((2, 3, 8, 40), np.uint8),), "E422"),
 ])
 def test_wrong_inputs(arrays: tuple, code: str) -> None:
     with pytest.raises(InputError, match=code):

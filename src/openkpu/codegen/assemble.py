@@ -390,12 +390,13 @@ class Assembler:
         )
 
     def pad(self, node: Node) -> None:
-        """With zero point 0 the runtime's pooling pads; otherwise the rows are gathered between constant ones."""
+        """With zero point 0 the runtime's pooling pads (one pixel at the far edges); else rows are gathered."""
         source, out = self.u8(node)
         shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
         top, left, bottom, right = node.attrs["pads"]
         zp = self.params(node.inputs[0]).zero_point
-        if zp == 0:
+        # A window that starts beyond the far edge makes the device runtime read outside the picture.
+        if zp == 0 and right <= 1 and bottom <= 1:
             self.act(
                 lambda: p.QuantizedMaxPool(
                     input=source.operand(shape),

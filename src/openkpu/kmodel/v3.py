@@ -105,7 +105,7 @@ def _read_tables(data: bytes) -> tuple[dict[str, int], list[tuple[int, int]], li
                        f"it has {len(data)} bytes, the header alone has {HEADER.size}")
     header = HEADER.unpack(data, 0)
     if header["arch"] != 0:
-        raise UnsupportedError("E231", "a kmodel for another chip", where="file offset 8",
+        raise UnsupportedError("E251", "a kmodel for another chip", where="file offset 8",
                                why=f"arch is {header['arch']}, 0 means K210", fix="Compile the model for the K210.")
     for offset, name, low, high in ((12, "layers_length", 1, MAX_LAYERS), (24, "output_count", 0, MAX_OUTPUTS)):
         if not low <= header[name] <= high:
@@ -135,7 +135,7 @@ def _read_body(number: int, body: Body) -> Step:
         return layer_type.decode(body)
     why = ("the format defines it, but the device runtime stops at it (an assertion)" if number in NOT_EXECUTED
            else f"layer type {number} is not part of kmodel V3")
-    raise UnsupportedError("E230", f"layer {body.name} does not run on the device", where=body.where, why=why,
+    raise UnsupportedError("E250", f"layer {body.name} does not run on the device", where=body.where, why=why,
                            fix="Compile the model again without this layer." if number in NOT_EXECUTED
                            else "The file is damaged: get it again.")
 

@@ -163,7 +163,7 @@ _POOL: Final = ("flags", "in", "out", "in_w", "in_h", "in_c", "out_w", "out_h", 
                 "kernel_w", "kernel_h", "stride_w", "stride_h", "pad_w:i32", "pad_h:i32")
 
 
-MAX_POOL_PADDING: Final = 1 << 12
+MAX_POOL_PADDING: Final = 1 << 12  # sense, not a limit of the device: no feature map is that large
 
 
 def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
@@ -172,17 +172,20 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
     for axis in "wh":
         size, out, kernel, stride, pad = (f[f"{n}_{axis}"] for n in ("in", "out", "kernel", "stride", "pad"))
         if dtype is U8:
-            # The maximum of no taps is 0, and the runtime's arithmetic makes a negative padding an offset into the picture.
-            fits = kernel > 0 and stride > 0 and abs(pad) <= MAX_POOL_PADDING
+            # The maximum of no taps is 0, and a negative padding is an offset into the picture. But a window that
+            # starts beyond the far edge makes the runtime's unsigned arithmetic wrap: it reads outside the picture.
+            fits = kernel > 0 and stride > 0 and abs(pad) <= MAX_POOL_PADDING and (out - 1) * stride - pad <= size
         else:
             # The mean of a window that leaves the padded picture would divide by zero taps.
-            fits = 0 < kernel <= size + 2 * pad and stride > 0 and 0 <= pad < kernel and (out - 1) * stride < size + pad
+            fits = 0 <= pad < kernel <= size + 2 * pad and stride > 0 and (out - 1) * stride < size + pad
         if not fits:
             raise body.error("E115", "pooling windows outside the picture",
                              f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}")
     if f["out_c"] != f["in_c"]:
         raise body.error("E115", "pooling that changes the channels", f"{f['in_c']} become {f['out_c']}")
-    taps = min(f["kernel_w"], f["in_w"]) * min(f["kernel_h"], f["in_h"])
+    taps = 1
+    for axis in "wh":
+        taps *= max(1, min(f[f"kernel_{axis}"], f[f"in_{axis}"] + f[f"pad_{axis}"]))
     # A tap costs one NumPy call however small the output is; 256 element operations are about as much.
     body.spend(max(target.elements, 256) * taps)
     return {"flags": f["flags"], "input": source, "output": target, "kernel": (f["kernel_w"], f["kernel_h"]),

@@ -62,7 +62,7 @@ class Session:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
 
         ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
-        1 (batch) is accepted. ``InputError`` E410 (number), E411 (dtype), E412 (shape).
+        1 (batch) is accepted. ``InputError`` E420 (number), E421 (dtype), E422 (shape).
         """
         inputs = check_inputs(self.program, arrays)
         self.ai.fill(self.fill)
@@ -131,21 +131,21 @@ def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDA
     """Check the caller's arrays against ``program.inputs``; return them with the operands' shapes."""
     wanted = program.inputs
     if len(arrays) != len(wanted):
-        raise InputError("E410", f"the model takes {len(wanted)} input array(s), {len(arrays)} were given",
+        raise InputError("E420", f"the model takes {len(wanted)} input array(s), {len(arrays)} were given",
                          where="arguments of run", why="; ".join(f"{o.dtype.value} {o.shape}" for o in wanted),
                          fix="Give one array for each input.")
     checked = []
     for i, (o, given) in enumerate(zip(wanted, arrays, strict=True)):
         a = np.asarray(given)
         if a.dtype != o.dtype.numpy:
-            raise InputError("E411", f"input {i} is {a.dtype}, the model takes {o.dtype.value}", where=f"input {i}",
+            raise InputError("E421", f"input {i} is {a.dtype}, the model takes {o.dtype.value}", where=f"input {i}",
                              why=f"{o.dtype.value} {o.shape} is what the device reads there",
                              fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.")
         shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
         if shape != o.shape:
             hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
             fix = "Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first."
-            raise InputError("E412", f"input {i} has shape {a.shape}, the model takes {o.shape}", where=f"input {i}",
+            raise InputError("E422", f"input {i} has shape {a.shape}, the model takes {o.shape}", where=f"input {i}",
                              why="(channels, height, width)" if len(o.shape) == 3 else "one vector", fix=fix)
         checked.append(a.reshape(o.shape))
     return checked

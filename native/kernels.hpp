@@ -41,9 +41,34 @@ struct Depthwise {
 // Batch norm and an activation that is one rising ramp:
 //   y = min(255, rint(max(floor(acc * scale) + offset, 0) * slope) + bias)
 // All operations on doubles are exact for the layers that use it (parameters.cpp has the proof), rint is half to even.
+//
+// The quick way, where tie > 0: v = acc * a + b in single precision differs from the value that rint() rounds by less
+// than 0.5 - tie. So when v is within tie of an integer, that integer is the result, and only where some v of a few
+// vectors is not (rarely) are these computed again in doubles.
 struct Ramp {
     double scale, offset, slope;
     int32_t bias;
+    float a, b, tie;
+};
+
+// A whole depthwise layer of one strip of AI RAM: a column of 64-byte lines that lie row_bytes apart. A line holds four
+// pieces of 16 pixels, of one, two or four channels. Rows above and below are padding. Output lines are made alike.
+struct DepthwiseLines {
+    struct Piece {
+        int32_t w[3];           // a row of the kernel each: 3 weights and 0
+        int32_t init;
+        const Ramp* ramp;       // tie > 0
+        uint64_t keep;          // bit 4*i+k: the pixel k-1 right of pixel i is in the picture
+        bool row_start;         // nothing of this channel's row lies before this piece
+    };
+    const uint8_t* src;         // 16 bytes after each line can be read, and 4 before a piece that is not at a row's start
+    size_t src_row;
+    uint8_t* dst;
+    size_t dst_row;
+    size_t rows;
+    uint8_t pad_value;
+    uint64_t store;             // bytes of a line that are pixels
+    const Piece* piece;         // (4,)
 };
 
 // The general activation: k = number of edges below bn, t = (bn - start[k]) * slope[k], r = rint(t) for t >= 0 and
@@ -65,6 +90,9 @@ struct Kernels {
     void (*interleave)(const uint8_t* const rows[4], size_t n, uint8_t* dst);
     void (*gemm)(const Gemm&);
     void (*depthwise)(const Depthwise&);
+    void (*depthwise_lines)(const DepthwiseLines&);             // may be null
+    // One line of 4 channels x 16 pixels -> [pixel][4 channels], all pixels or every second one from `column`; may be null.
+    void (*interleave_line)(const uint8_t* line, size_t stride, size_t column, uint8_t* dst);
     void (*add_scaled)(int32_t* acc, const int32_t* sum, uint32_t factor, size_t n);   // acc += sum * factor, wrapping
     void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
     // bn = floor(acc * scale) + add

@@ -9,6 +9,8 @@ namespace {
 constexpr size_t kLanes = 16;
 constexpr size_t kOcBlock = 6;
 constexpr size_t kVectors = 4;
+constexpr int kEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+constexpr int kFloor = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
 
 // P pixel vectors by Q output channels; up to 24 accumulators, 4 inputs and a weight fit the 32 registers.
 template <size_t P, size_t Q>
@@ -82,6 +84,31 @@ void interleave(const uint8_t* const in[4], size_t n, uint8_t* dst) {
     }
 }
 
+void interleave_line(const uint8_t* line, size_t stride, size_t column, uint8_t* dst) {
+    const __m512i by_four = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i transpose =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m512i v = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(by_four, _mm512_loadu_si512(line)), transpose);
+    if (stride != 1) {
+        const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(each, _mm512_set1_epi32(static_cast<int>(stride))),
+                                            _mm512_set1_epi32(static_cast<int>(column)));
+        v = _mm512_permutexvar_epi32(at, v);
+    }
+    _mm512_storeu_si512(dst, v);
+}
+
+void decimate(const uint8_t* src, size_t n, size_t stride, uint8_t* dst) {
+    if (stride != 2) return plain_decimate(src, n, stride, dst);
+    for (size_t i = 0; i < n; i += 32) {
+        // Bytes past the last one needed are not touched.
+        const size_t left = n - i;
+        const __mmask64 need = left >= 32 ? ~__mmask64{0} >> 1 : (__mmask64{1} << (2 * left - 1)) - 1;
+        const __m256i even = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(need, src + 2 * i));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), even);
+    }
+}
+
 // Lane i gets bytes i, i+1, i+2, i+3 of the row: the three taps of pixel i (and one that meets a zero weight).
 inline __m512i windows(const uint8_t* row, __m512i spread, __m512i shuffle) {
     const __m512i bytes = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
@@ -122,14 +149,11 @@ void depthwise(const Depthwise& d) {
     }
 }
 
-constexpr int kEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-constexpr int kFloor = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
-
 inline __m512d bn_floor(__m256i acc, __m512d scale) {
     return _mm512_roundscale_pd(_mm512_mul_pd(_mm512_cvtepi32_pd(acc), scale), kFloor);
 }
 
-void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
+void exact_ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     const __m512d scale = _mm512_set1_pd(r.scale), offset = _mm512_set1_pd(r.offset), slope = _mm512_set1_pd(r.slope);
     const __m512d zero = _mm512_setzero_pd(), top = _mm512_set1_pd(512.0);
     const __m512i bias = _mm512_set1_epi32(r.bias);
@@ -141,6 +165,98 @@ void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     for (size_t i = 0; i < n; i += 16) {
         const __m512i y = _mm512_inserti64x4(_mm512_castsi256_si512(eight(acc + i)), eight(acc + i + 8), 1);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), _mm512_cvtusepi32_epi8(_mm512_add_epi32(y, bias)));
+    }
+}
+
+// 64 results from 4 vectors, by the quick way; worst collects the distances from the nearest integer.
+inline __m512i quick_ramp(const __m512i acc[4], const __m512 a[4], const __m512 b[4], __m512& worst) {
+    __m512i y[4];
+    for (int i = 0; i < 4; ++i) {
+        const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i]), a[i], b[i]);
+        worst = _mm512_range_ps(worst, _mm512_reduce_ps(v, kEven), 0x0B);      // the larger magnitude
+        y[i] = _mm512_cvt_roundps_epi32(v, kEven);
+    }
+    const __m512i words01 = _mm512_packs_epi32(y[0], y[1]), words23 = _mm512_packs_epi32(y[2], y[3]);
+    // The packs work in 128-bit parts: dword 4 * part + i is from y[i].
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words01, words23));
+}
+
+void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
+    if (!(r.tie > 0.0F)) return exact_ramp(acc, n, r, dst);
+    const __m512 a1 = _mm512_set1_ps(r.a), b1 = _mm512_set1_ps(r.b), tie = _mm512_set1_ps(r.tie);
+    const __m512 a[4] = {a1, a1, a1, a1}, b[4] = {b1, b1, b1, b1};
+    const __m512i bias = _mm512_set1_epi8(static_cast<char>(r.bias));
+    for (size_t i = 0; i < n; i += 64) {
+        __m512i in[4];
+        for (size_t j = 0; j < 4; ++j) in[j] = _mm512_loadu_si512(acc + i + 16 * j);
+        __m512 worst = _mm512_setzero_ps();
+        const __m512i y = quick_ramp(in, a, b, worst);
+        _mm512_storeu_si512(dst + i, _mm512_adds_epu8(y, bias));
+        if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] exact_ramp(acc + i, 64, r, dst + i);
+    }
+}
+
+// One line again, in doubles.
+[[gnu::noinline]] __m512i exact_line(const __m512i acc[4], const DepthwiseLines& d) {
+    alignas(64) int32_t values[16];
+    alignas(64) uint8_t line[64];
+    for (int i = 0; i < 4; ++i) {
+        _mm512_store_si512(values, acc[i]);
+        exact_ramp(values, 16, *d.piece[i].ramp, line + 16 * i);
+    }
+    return _mm512_load_si512(line);
+}
+
+void depthwise_lines(const DepthwiseLines& d) {
+    // A piece is loaded with the 4 bytes before it, except at the start of a row; lane i of its windows gets the bytes
+    // left of, at and right of pixel i, and those outside the picture become pad_value.
+    const __m512i start = _mm512_setr_epi32(0, 0, 1, 0, 0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0);
+    const __m512i inner = _mm512_setr_epi32(0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0, 3, 4, 5, 0);
+    const __m512i shuffle = _mm512_broadcast_i32x4(_mm_setr_epi8(3, 4, 5, 6, 4, 5, 6, 7, 5, 6, 7, 8, 6, 7, 8, 9));
+    const __m512i pad = _mm512_set1_epi8(static_cast<char>(d.pad_value));
+    __m512i w[4][3], init[4], spread[4], bias = _mm512_setzero_si512();
+    __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
+    size_t from[4];
+    __mmask64 keep[4];
+    for (int i = 0; i < 4; ++i) {
+        const DepthwiseLines::Piece& p = d.piece[i];
+        for (int k = 0; k < 3; ++k) w[i][k] = _mm512_set1_epi32(p.w[k]);
+        init[i] = _mm512_set1_epi32(p.init);
+        a[i] = _mm512_set1_ps(p.ramp->a);
+        b[i] = _mm512_set1_ps(p.ramp->b);
+        tie = _mm512_min_ps(tie, _mm512_set1_ps(p.ramp->tie));
+        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i, static_cast<char>(p.ramp->bias));
+        spread[i] = p.row_start ? start : inner;
+        from[i] = 16 * static_cast<size_t>(i) - (p.row_start ? 0 : 4);
+        keep[i] = p.keep;
+    }
+    const auto window = [&](const uint8_t* line, int i) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + from[i]));
+        const __m512i four = _mm512_permutexvar_epi32(spread[i], _mm512_castsi256_si512(bytes));
+        return _mm512_mask_shuffle_epi8(pad, keep[i], four, shuffle);
+    };
+    const uint8_t* line = d.src;
+    __m512i upper[4], lower[4];
+    for (int i = 0; i < 4; ++i) {
+        const __m512i first = window(line, i);
+        upper[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(init[i], pad, w[i][0]), first, w[i][1]);
+        lower[i] = _mm512_dpbusd_epi32(init[i], first, w[i][0]);
+    }
+    uint8_t* to = d.dst;
+    for (size_t y = 1; y <= d.rows; ++y, to += d.dst_row) {
+        line += d.src_row;
+        __m512i acc[4];
+        for (int i = 0; i < 4; ++i) {
+            const __m512i r = y < d.rows ? window(line, i) : pad;
+            acc[i] = _mm512_dpbusd_epi32(upper[i], r, w[i][2]);
+            upper[i] = _mm512_dpbusd_epi32(lower[i], r, w[i][1]);
+            lower[i] = _mm512_dpbusd_epi32(init[i], r, w[i][0]);
+        }
+        __m512 worst = _mm512_setzero_ps();
+        __m512i result = _mm512_adds_epu8(quick_ramp(acc, a, b, worst), bias);
+        if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] result = exact_line(acc, d);
+        _mm512_mask_storeu_epi8(to, d.store, result);
     }
 }
 
@@ -193,11 +309,13 @@ const Kernels kernels_avx512vnni = {
     .interleave = interleave,
     .gemm = gemm,
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
+    .interleave_line = interleave_line,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
     .pool = plain_pool,
-    .decimate = plain_decimate,
+    .decimate = decimate,
 };
 
 }  // namespace openkpu

@@ -145,6 +145,14 @@ void Layer::pack_depthwise(const uint16_t* weights) {
         }
     }
     for (size_t t = 0; t < taps; ++t) dw_ones_[taps == 1 ? 4 : t] = 1;
+
+    const size_t group = g_.w <= 16 ? 4 : g_.w <= 32 ? 2 : 1, row = round_up(g_.w, 64);
+    const bool natural = g_.src_group == group && g_.dst_group == group && g_.src_row == row && g_.dst_row == row &&
+                         g_.src_channel == row * g_.h && g_.dst_channel == row * g_.h;
+    const bool plain = g_.pool_size == 1 && g_.oh == g_.h && g_.ow == g_.w;
+    by_lines_ = k_.depthwise_lines != nullptr && natural && plain && !p_.exact && p_.is_ramp && p_.sum_factor == 0 &&
+                std::all_of(p_.ramps.begin(), p_.ramps.end(), [](const Ramp& r) { return r.tie > 0; });
+    if (by_lines_) pack_pieces();
 }
 
 void Layer::run(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
@@ -160,6 +168,13 @@ void Layer::pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const {
     size_t present = std::min<size_t>(4, g_.ic - group * 4);
     for (size_t i = 0; i < present; ++i) {
         channel[i] = ai_ram + address(g_.src, g_.src_channel, g_.src_group, group * 4 + i);
+    }
+    if (k_.interleave_line != nullptr && pad == 0 && g_.src_group == 4 && g_.w <= 16) {
+        uint8_t* dst = x + group * group_stride_;
+        for (size_t i = 0; i < phase_rows_; ++i, dst += pitch_ * 4) {
+            k_.interleave_line(channel[0] + i * s * g_.src_row, s, grid_.column, dst);
+        }
+        return;
     }
     const size_t row_room = round_up(pitch_ + kSlack, 64);
     uint8_t* rows = scratch<3>(4 * row_room);
@@ -291,10 +306,67 @@ void Layer::run_depthwise(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
         memcpy(copy + g_.src, ai_ram + g_.src, src_end - g_.src);
         src = copy;
     }
+    if (by_lines_) {
+        const size_t groups = divide_up(g_.oc, g_.src_group), jobs = threads == 1 ? 1 : std::min(groups, 4 * threads);
+        parallel_for(jobs, threads, [&](size_t job) {
+            for (size_t i = groups * job / jobs; i < groups * (job + 1) / jobs; ++i) depthwise_lines(src, i, ai_ram, out);
+        });
+        return;
+    }
     const size_t jobs = threads == 1 ? 1 : std::min(g_.oc, 4 * threads);
     parallel_for(jobs, threads, [&](size_t job) {
         for (size_t c = g_.oc * job / jobs; c < g_.oc * (job + 1) / jobs; ++c) depthwise_channel(src, c, ai_ram, out);
     });
+}
+
+void Layer::pack_pieces() {
+    static constexpr Ramp nothing{0, 0, 0, 0, 0, 0, 0.5F};
+    const size_t share = g_.src_group, slot = 64 / share, groups = divide_up(g_.oc, share);
+    for (size_t group = 0; group < groups; ++group) {
+        for (size_t line = 0; line < g_.src_row; line += 64) {
+            uint64_t store = 0;
+            for (size_t i = 0; i < 4; ++i) {
+                const size_t c = group * share + 16 * i / slot, x0 = share == 1 ? line + 16 * i : 16 * i % slot;
+                DepthwiseLines::Piece piece{{}, 0, &nothing, 0, x0 == 0};
+                if (c < g_.oc && x0 < g_.w) {
+                    piece.ramp = &p_.ramps[c];
+                    piece.init = init_[0][c];
+                    for (size_t k = 0; k < 3; ++k) memcpy(&piece.w[k], &dw_[0][c * 9 + 3 * k], 3);
+                    for (size_t x = x0; x < x0 + 16; ++x) {
+                        for (size_t k = 0; k < 3; ++k) {
+                            if (x + k >= 1 && x + k <= g_.w) piece.keep |= uint64_t{1} << (4 * (x - x0) + k);
+                        }
+                        if (x < g_.w) store |= uint64_t{1} << (16 * i + x - x0);
+                    }
+                }
+                pieces_.push_back(piece);
+            }
+            stores_.push_back(store);
+        }
+    }
+}
+
+// One group of channels (as share lines) from lines to lines.
+void Layer::depthwise_lines(const uint8_t* src, size_t group, uint8_t* ai_ram, uint8_t* out) const {
+    const size_t share = g_.src_group, bytes = g_.h * g_.src_row, lines = g_.src_row / 64;
+    const uint8_t* from = src + g_.src + group * g_.src_channel;
+    if (g_.src + group * g_.src_channel + bytes + 16 > kAiRam) {
+        uint8_t* copy = scratch<3>(bytes + 16);     // the kernel reads 16 bytes past the end
+        memcpy(copy, from, bytes);
+        from = copy;
+    }
+    uint8_t* to = ai_ram + g_.dst + group * g_.dst_channel;
+    for (size_t i = 0; i < lines; ++i) {
+        const size_t at = group * lines + i;
+        k_.depthwise_lines({from + 64 * i, g_.src_row, to + 64 * i, g_.dst_row, g_.h, g_.pad_value, stores_[at],
+                            &pieces_[4 * at]});
+    }
+    if (out == nullptr) return;
+    for (size_t c = group * share; c < std::min(g_.oc, (group + 1) * share); ++c) {
+        for (size_t y = 0; y < g_.h; ++y) {
+            copy_row(out + (c * g_.h + y) * g_.w, to + c % share * (64 / share) + y * g_.dst_row, g_.w);
+        }
+    }
 }
 
 void Layer::depthwise_channel(const uint8_t* src, size_t c, uint8_t* ai_ram, uint8_t* out) const {

@@ -10,6 +10,8 @@ namespace openkpu {
 class Layer {
   public:
     Layer(const Kernels&, const Geometry&, const uint16_t* weights, const int64_t* norm, const int64_t* activation);
+    Layer(const Layer&) = delete;           // pieces_ points into p_
+    Layer(Layer&&) = default;
 
     // Reads the input from ai_ram (2 MiB), writes the output there and, if out is not null, dense to out. Thread-safe.
     void run(uint8_t* ai_ram, size_t threads, uint8_t* out) const;
@@ -29,6 +31,8 @@ class Layer {
     void pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const;
     void dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_t* ai_ram, uint8_t* out) const;
     void run_dense(uint8_t* ai_ram, size_t threads, uint8_t* out) const;
+    void pack_pieces();
+    void depthwise_lines(const uint8_t* src, size_t group, uint8_t* ai_ram, uint8_t* out) const;
     void depthwise_channel(const uint8_t* src, size_t c, uint8_t* ai_ram, uint8_t* out) const;
     void run_depthwise(uint8_t* ai_ram, size_t threads, uint8_t* out) const;
     void finish_row(const int32_t* acc, size_t n, size_t c, uint8_t* dst) const;
@@ -40,6 +44,7 @@ class Layer {
     Geometry g_;
     Parameters p_;
     Grid grid_{};
+    bool by_lines_ = false;                 // depthwise, in the natural layout and with quick ramps: whole lines at a time
     bool sampled_ = false;                  // the pool selects, and the grid holds exactly what it keeps
 
     // dense
@@ -58,6 +63,8 @@ class Layer {
     int32_t ones_init_ = 0;
     std::vector<int8_t> dw_[2];             // depthwise weights (oc, 9) for each part
     int8_t dw_ones_[9] = {};
+    std::vector<DepthwiseLines::Piece> pieces_;     // when by_lines_: 4 for each line of each group of channels
+    std::vector<uint64_t> stores_;
 };
 
 }  // namespace openkpu

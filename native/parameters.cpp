@@ -70,6 +70,21 @@ bool find_ramp(const std::vector<Interval>& intervals, const Segment segments[16
 
 double power(int64_t shift) { return std::ldexp(1.0, -static_cast<int>(std::min<int64_t>(shift, 62))); }
 
+// Fills in Ramp's quick way for sums of at most top. With T the value that rint() rounds,
+//   T = (floor(acc * scale) + offset) * slope,   V = acc * (scale * slope) + (offset - 1/2) * slope,   |T - V| <= slope / 2.
+// v is V in single precision: acc, a, b and the fused multiply-add are each rounded once, by at most 2^-24 of the value, so
+//   |v - V| <= 2^-24 * (3 * |acc * a| + 2 * |b|) and a little; 4 and 3 below are more than that.
+// Where |v| could leave 16 bits before the packing saturates it, or ties would be too frequent to pay, tie stays 0.
+void add_quick_way(Ramp& r, int64_t top) {
+    const double a = r.scale * r.slope, b = (r.offset - 0.5) * r.slope;
+    const double reach = static_cast<double>(top) * std::abs(a), shift = std::abs(b);
+    const double error = r.slope / 2 + std::ldexp(4 * reach + 3 * shift, -24) + 1e-7;
+    if (error > 1.0 / 256 || reach + shift > 1e6) return;
+    r.a = static_cast<float>(a);
+    r.b = static_cast<float>(b);
+    r.tie = static_cast<float>(0.5 - error);
+}
+
 }  // namespace
 
 uint8_t finish_exactly(int64_t alu, const ChannelNorm& n, const Segment segments[16]) {
@@ -120,6 +135,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
     //    power of two keeps it exact, so that rint() sees the true value. Clamping it before rint() moves no result in 0..255.
     constexpr int64_t max_bn = two(36);
     Range bn_range{std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
+    std::vector<int64_t> tops;
     for (size_t c = 0; c < g.oc; ++c) {
         const uint16_t* w = weights + c * per_channel;
         int64_t sum = 0, low = 0, high = 0;
@@ -135,6 +151,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         low += constant;
         high += constant;
         const int64_t top = std::max(std::abs(low), std::abs(high));
+        tops.push_back(top);
         if (top >= two(31) || n.shift < 0 || n.shift > 15 || top * std::abs(n.mul) > two(53)) {
             p.exact = true;
             continue;
@@ -153,8 +170,10 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
     p.is_ramp = find_ramp(intervals, p.segments, bn_range, ramp);
     if (p.is_ramp) {
         for (const ChannelNorm& n : p.norm) {
-            p.ramps.push_back({static_cast<double>(n.mul) * power(n.shift), static_cast<double>(n.add - ramp.x_start),
-                               static_cast<double>(ramp.y_mul) * power(ramp.shift), static_cast<int32_t>(ramp.bias)});
+            Ramp r{static_cast<double>(n.mul) * power(n.shift), static_cast<double>(n.add - ramp.x_start),
+                   static_cast<double>(ramp.y_mul) * power(ramp.shift), static_cast<int32_t>(ramp.bias), 0, 0, 0};
+            add_quick_way(r, tops[p.ramps.size()]);
+            p.ramps.push_back(r);
         }
         return p;
     }

@@ -15,7 +15,7 @@ from openkpu.kpu.reference import activate
 from openkpu.quantize.segment_fit import Segment, fit
 
 Floats = NDArray[np.float64]
-POINTS = 320
+POINTS = 160
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the mean pre-activation between the float model and the quantised one (empirical
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,11 +28,22 @@ from openkpu.quantize.taps import tap_means
 Array = NDArray[Any]
 RELU: Final = clip(X, 0, float("inf"))
 CORRECTION_PICTURES: Final = 16
+TRIAL_PICTURES: Final = 6
+TRIALS: Final = 7
+MARGIN: Final = 1.25
+"""Room for a channel of its own scale over what calibration saw: few pictures underestimate a single channel."""
+CLIPPING_HANDICAP_DB: Final = 3.0
+"""By how much a method that clips must be better than min-max. Pictures held back from calibration often resemble the
+others (frames of one video), so they flatter tight ranges; on foreign pictures min-max was best or close to it."""
+SPREAD_HANDICAP_DB: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to choose the numbers: the range method, and how far channels are scaled apart (0 not, 1 fully)."""
+    """One way to choose the numbers.
+
+    The range method, and how far channels are scaled apart (0 not, 1 fully).
+    """
 
     method: str
     spread: float
@@ -51,6 +62,8 @@ class Quantized:
     tables: dict[int, bytes] = field(default_factory=dict)
     outputs: list[Array] = field(default_factory=list)
     snr_db: float = float("-inf")
+    tried: dict[Way, float] = field(default_factory=dict)
+    """The SNR of every way tried, on pictures held back from it."""
 
 
 @dataclass(slots=True)
@@ -59,7 +72,8 @@ class Calibration:
 
     pictures: NDArray[Any]
     statistics: dict[int, Statistics]
-    pre_means: dict[int, NDArray[np.float64]]
+    pre_means: dict[int, list[NDArray[np.float64]]]
+    """Mean pre-activation of each channel, layer by layer, picture by picture."""
     pre_samples: dict[int, NDArray[np.float64]]
     outputs: list[Array]
 
@@ -113,10 +127,9 @@ class Quantizer:
         watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + list(pre.values())
         session = FloatSession(self.graph, watch, threads=self.threads)
         stats = {i: Statistics() for i in own}
-        sums: dict[int, NDArray[np.float64]] = {}
+        pre_means: dict[int, list[NDArray[np.float64]]] = {id(n): [] for n in convs}
         pre_stats = {id(n): Statistics() for n in curved}
         outputs: list[list[Array]] = [[] for _ in self.graph.outputs]
-        corrected = min(len(samples), CORRECTION_PICTURES)
         for i, sample in enumerate(samples):
             x = self.real_input(sample)
             values = session.run({self.graph.inputs[0].name: x})
@@ -125,20 +138,15 @@ class Quantizer:
                 stats[key].add(values[t.name])
             for n in curved:
                 pre_stats[id(n)].add(values[pre[id(n)].name])
-            if i < corrected:
-                for n in convs:
-                    v = values[n.inputs[0].name]
-                    v = v.reshape(1, v.shape[1], 1, 1) if n.attrs["vector"] else v
-                    m = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0) / corrected
-                    sums[id(n)] = sums[id(n)] + m if id(n) in sums else m
+            for n in convs:
+                v = values[n.inputs[0].name]
+                v = v.reshape(1, v.shape[1], 1, 1) if n.attrs["vector"] else v
+                means = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0)
+                w, b = (np.asarray(t.data, np.float64) for t in n.inputs[1:])
+                pre_means[id(n)].append(_apply_taps(n, w, means) + b)
             for store, t in zip(outputs, self.graph.outputs, strict=True):
                 store.append(values[t.name])
             self.progress("calibrate", i + 1, len(samples))
-        pre_means = {
-            id(n): _apply_taps(n, np.asarray(n.inputs[1].data, np.float64), sums[id(n)])
-            + np.asarray(n.inputs[2].data, np.float64)
-            for n in convs
-        }
         pre_samples = {k: s.values().astype(np.float64) for k, s in pre_stats.items()}
         return Calibration(
             np.stack([np.asarray(s) for s in samples]),
@@ -158,27 +166,52 @@ class Quantizer:
 
     # -- choosing -------------------------------------------------------------------------------------------------
     def choose(self, c: Calibration, method: str = "auto") -> Quantized:
-        """Return the best way's result. ``method`` is "auto" or a name of ``ranges.METHODS``."""
-        methods = list(ranges.METHODS) if method == "auto" else [method]
-        ways = [Way(m, 0.5) for m in methods]
-        total = len(ways) + 2
-        best: Quantized | None = None
-        for i, way in enumerate(ways):
-            best = _better(best, self.quantize(c, way))
-            self.progress("quantise", i + 1, total)
-        assert best is not None
-        for i, spread in enumerate((0.0, 1.0)):
-            best = _better(best, self.quantize(c, Way(best.way.method, spread)))
-            self.progress("quantise", len(ways) + i + 1, total)
-        return best
+        """Return the result of the best way. ``method`` is "auto" or a name of ``ranges.METHODS``.
+
+        The ways are compared on pictures that had no part in choosing the numbers; the winner then sees all of them.
+        """
+        count = len(c.pictures)
+        judged = [int(i) for i in np.linspace(0, count - 1, min(TRIAL_PICTURES, count // 4)).round()]
+        fitted = [i for i in range(count) if i not in judged]
+        judged = judged or fitted
+        corrected = fitted[:: max(1, len(fitted) // TRIAL_PICTURES)][:TRIAL_PICTURES]
+        tried: dict[Way, float] = {}
+
+        def best_of(best: Way | None, ways: list[Way], handicap: float) -> Way:
+            for way in ways:
+                tried[way] = self.quantize(c, way, fitted, corrected, judged).snr_db
+                self.progress("quantise", len(tried), TRIALS)
+                if best is None or tried[way] > tried[best] + handicap:
+                    best = way
+            assert best is not None
+            return best
+
+        first, *others = [Way(m, 0.5) for m in (ranges.METHODS if method == "auto" else [method])]
+        best = best_of(None, [first], 0.0)
+        best = best_of(best, others, CLIPPING_HANDICAP_DB)
+        best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)
+        everything = list(range(count))
+        result = self.quantize(c, best, everything, everything[:CORRECTION_PICTURES], [])
+        result.snr_db = tried[best]
+        result.tried = tried
+        self.progress("quantise", TRIALS, TRIALS)
+        return result
 
     # -- one way --------------------------------------------------------------------------------------------------
-    def quantize(self, c: Calibration, way: Way) -> Quantized:
-        """Make every layer in order for one way, running the calibration pictures along."""
+    def quantize(
+        self, c: Calibration, way: Way, fitted: Sequence[int], corrected: Sequence[int], judged: Sequence[int]
+    ) -> Quantized:
+        """Make every layer in order for one way, running pictures along.
+
+        Indices of pictures: ``fitted`` give the ranges, ``corrected`` run along for the bias correction, ``judged`` run
+        along for the SNR (none: it stays -inf).
+        """
         result = Quantized(way)
-        self._activation_params(c, way, result)
+        self._activation_params({k: s.of(fitted) for k, s in c.statistics.items()}, way, result)
+        pictures = c.pictures[[*corrected, *judged]]
+        pre_means = {k: np.mean([m[i] for i in corrected], axis=0) for k, m in c.pre_means.items()}
+        run = len(corrected)
         scratch = Scratch(self.threads)
-        pictures = c.pictures[: min(len(c.pictures), CORRECTION_PICTURES)]
         q: dict[int, Array] = {}
         f: dict[int, Array] = {}
         source = self.graph.inputs[0]
@@ -203,7 +236,7 @@ class Quantizer:
             if node.op == "KpuConv":
                 x = as_u8(node.inputs[0])
                 x = x.reshape(*x.shape[:2], 1, 1) if node.attrs["vector"] else x
-                layer = self._layer(node, x, c, result)
+                layer = self._layer(node, x[:run], c, pre_means[id(node)], result)
                 result.layers[id(node)] = layer
                 if node.attrs["vector"]:
                     padded = np.full((*x.shape[:2], 4, 4), result.params[id(node.inputs[0])].zero_point, np.uint8)
@@ -236,21 +269,22 @@ class Quantizer:
                         q.pop(id(t), None)
                         f.pop(id(t), None)
         result.outputs = [as_float(t) for t in self.graph.outputs]
-        n = len(pictures)
-        result.snr_db = min(snr(ref[:n], out) for ref, out in zip(c.outputs, result.outputs, strict=True))
+        if judged:
+            pairs = zip(c.outputs, result.outputs, strict=True)
+            result.snr_db = min(snr(ref[list(judged)], out[run:]) for ref, out in pairs)
         return result
 
-    def _activation_params(self, c: Calibration, way: Way, result: Quantized) -> None:
+    def _activation_params(self, stats: dict[int, Statistics], way: Way, result: Quantized) -> None:
         """Fix the quantisation of every tensor from its statistics."""
         for t in self.graph.inputs:
             if id(t) in self.quantized:
-                low, high = c.statistics[id(t)].extremes
+                low, high = stats[id(t)].extremes
                 result.params[id(t)] = self.input_params or from_range(low, high, t.shape[1])
         for node in self.graph.nodes:
             t = node.output
             if id(t) not in self.quantized or node.op in domains.INHERIT:
                 continue
-            s = c.statistics[id(t)]
+            s = stats[id(t)]
             channels = t.shape[1] if len(t.shape) > 1 else 1
             low, high = ranges.METHODS[way.method](s)
             params = from_range(low, high, channels)
@@ -264,7 +298,7 @@ class Quantizer:
                 continue
             source = [result.params[id(i)] for i in node.inputs if id(i) in result.params]
             if not source:
-                s = c.statistics.get(id(t))
+                s = stats.get(id(t))
                 if s is not None:
                     result.params[id(t)] = from_range(*s.extremes, t.shape[1])
             elif node.op == "KpuConcat":
@@ -283,8 +317,6 @@ class Quantizer:
     @staticmethod
     def _spread(p: QParams, s: Statistics, spread: float) -> QParams:
         """Give each channel its own scale, between the common one and one that just holds its extremes."""
-        assert s.low is not None
-        assert s.high is not None
         zp = p.zero_point
         need = np.zeros_like(p.scale)
         if zp < 255:
@@ -292,7 +324,7 @@ class Quantizer:
         if zp > 0:
             need = np.maximum(need, -s.low / zp)
         # a channel that calibration hardly moved keeps a sixteenth of the common range
-        ratio = np.clip(need / p.scale, 1 / 16, 1.0)
+        ratio = np.clip(need * MARGIN / p.scale, 1 / 16, 1.0)
         return QParams(p.scale * ratio**spread, zp, p.offset)
 
     def _share_zero_points(self, result: Quantized) -> None:
@@ -319,7 +351,9 @@ class Quantizer:
                 if t.producer is not None:
                     result.params[id(t)] = _with_zero_point(result.params[id(t)], zp)
 
-    def _layer(self, node: Node, x: Array, c: Calibration, result: Quantized) -> QuantizedLayer:
+    def _layer(
+        self, node: Node, x: Array, c: Calibration, pre_mean: NDArray[np.float64], result: Quantized
+    ) -> QuantizedLayer:
         qin, qout = result.params[id(node.inputs[0])], result.params[id(node.output)]
         w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
         vector = node.attrs["vector"]
@@ -347,7 +381,7 @@ class Quantizer:
         # what the quantised layer would give on average, and what the float one gives
         means = tap_means(x, w.shape[2], node.attrs["pool"], float(qin.zero_point)) - qin.zero_point
         got = ws * _apply_taps(node, wq.astype(np.float64), means)
-        bias = c.pre_means[id(node)] - got
+        bias = pre_mean - got
         s = c.statistics[id(node.output)]
         samples = c.pre_samples.get(id(node))
         span = (float(samples.min()), float(samples.max())) if samples is not None else s.extremes
@@ -407,7 +441,3 @@ def _reshaped(p: QParams, node: Node) -> QParams:
         )
     repeat = after[1] // before[1]
     return QParams(np.repeat(p.scale, repeat), p.zero_point, np.repeat(p.offset, repeat))
-
-
-def _better(a: Quantized | None, b: Quantized) -> Quantized:
-    return b if a is None or b.snr_db > a.snr_db else a

@@ -67,18 +67,23 @@ def _squared_error(counts: np.ndarray, centers: np.ndarray, low: float, high: fl
 
 
 def _divergence(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:
+    """Compare the clipped histogram (outliers in its end bins) with what 256 levels can tell of the values inside."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255
-    level = np.clip(np.rint((centers - low) / scale), 0, 255).astype(np.int64)
-    mass = np.bincount(level, counts, 256)
-    occupied = np.bincount(level, counts > 0, 256)
-    q = np.where(counts > 0, mass[level] / np.maximum(occupied[level], 1), 0.0)
-    p = counts / counts.sum()
-    q = q / max(q.sum(), 1e-30)
+    inside = np.flatnonzero((centers >= low) & (centers <= high))
+    if inside.size < 2:
+        return np.inf
+    first, last = inside[0], inside[-1]
+    kept = counts[first : last + 1].astype(np.float64)
+    p = kept.copy()
+    p[0] += counts[:first].sum()
+    p[-1] += counts[last + 1 :].sum()
+    level = np.clip(np.rint((centers[first : last + 1] - low) / (high - low) * 255), 0, 255).astype(np.int64)
+    mass = np.bincount(level, kept, 256)
+    occupied = np.bincount(level, p > 0, 256)
+    q = np.where(p > 0, mass[level] / np.maximum(occupied[level], 1), 0.0)
+    p, q = p / p.sum(), q / max(q.sum(), 1e-30)
     live = p > 0
-    # clipped values pile up in the outer levels; the divergence does not see how far they moved, so add that
-    moved = float(p @ np.abs(centers - np.clip(centers, low, high))) / (high - low)
-    return float((p[live] * np.log(p[live] / np.maximum(q[live], 1e-12))).sum()) + moved
+    return float((p[live] * np.log(p[live] / np.maximum(q[live], 1e-9))).sum())
 
 
 METHODS: Final[dict[str, Callable[[Statistics], Range]]] = {

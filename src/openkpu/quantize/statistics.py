@@ -1,50 +1,49 @@
-"""What calibration remembers of a tensor: extremes, per-channel extremes and means, and a sample of its values."""
+"""What calibration remembers of a tensor: extremes of each channel and a sample of the values, picture by picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLES_PER_PICTURE = 8192
+SAMPLES_PER_PICTURE = 4096
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Running statistics of a float tensor (1, C, ...) over the calibration pictures."""
+    """Statistics of a float tensor (1, C, ...) over the calibration pictures."""
 
-    low: NDArray[np.float64] | None = None
-    high: NDArray[np.float64] | None = None
-    total: NDArray[np.float64] | None = None
-    count: int = 0
+    lows: list[NDArray[np.float32]] = field(default_factory=list)
+    highs: list[NDArray[np.float32]] = field(default_factory=list)
     samples: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, x: NDArray[np.float32]) -> None:
         """Take in one picture's values."""
         flat = x.reshape(x.shape[1], -1) if x.ndim > 1 else x.reshape(1, -1)
-        low, high = flat.min(1).astype(np.float64), flat.max(1).astype(np.float64)
-        mean = flat.mean(1, dtype=np.float64)
-        if self.low is None or self.high is None or self.total is None:
-            self.low, self.high, self.total = low, high, mean
-        else:
-            self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-            self.total = self.total + mean
-        self.count += 1
+        self.lows.append(flat.min(1))
+        self.highs.append(flat.max(1))
         step = -(-x.size // SAMPLES_PER_PICTURE) | 1  # odd, so that it walks through all columns of even-sized maps
         self.samples.append(x.reshape(-1)[::step].copy())
 
+    def of(self, pictures: Sequence[int]) -> Statistics:
+        """Return the statistics of some of the pictures."""
+        return Statistics(*([part[i] for i in pictures] for part in (self.lows, self.highs, self.samples)))
+
     @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean of each channel."""
-        assert self.total is not None
-        return np.asarray(self.total / self.count)
+    def low(self) -> NDArray[np.float64]:
+        """Least value of each channel."""
+        return np.min(self.lows, axis=0).astype(np.float64)
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """Greatest value of each channel."""
+        return np.max(self.highs, axis=0).astype(np.float64)
 
     @property
     def extremes(self) -> tuple[float, float]:
         """Least and greatest value seen."""
-        assert self.low is not None
-        assert self.high is not None
         return float(self.low.min()), float(self.high.max())
 
     def values(self) -> NDArray[np.float32]:

@@ -15,24 +15,51 @@ def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: float) -> NDArray[np
 
     ``pad`` is the value outside the picture. Selecting poolings leave out the positions they drop.
     """
-    _, c, h, w = x.shape
+    _, c, _, _ = x.shape
     _, stride, window = POOLS[pool]
     step = stride if window == 1 else 1
     left = 1 if pool == "right_top2" else 0
     if kernel == 1:
-        return np.asarray(x[:, :, ::step, left::step].mean((0, 2, 3), dtype=np.float64)).reshape(c, 1, 1)
-    rows = (h // step) if step > 1 else h
-    cols = (w // step) if step > 1 else w
-    total = np.empty((c, 3, 3))
+        part = x[:, :, ::step, left::step]
+        return _sums(part).reshape(c, 1, 1) / (part.size / c)
+    return _every(x, pad) if step == 1 else _selected(x, step, left, pad)
+
+
+def _every(x: NDArray[Any], pad: float) -> NDArray[np.float64]:
+    """All positions: the whole sum without the row and column that a shifted window leaves out."""
+    n, c, h, w = x.shape
+    whole = _sums(x)
+    rows = {-1: _sums(x[:, :, h - 1 :, :]), 0: np.zeros(c), 1: _sums(x[:, :, :1, :])}
+    cols = {-1: _sums(x[:, :, :, w - 1 :]), 0: np.zeros(c), 1: _sums(x[:, :, :, :1])}
+    result = np.empty((c, 3, 3))
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            y, z = (h - 1 if dy < 0 else 0), (w - 1 if dx < 0 else 0)
+            both = _sums(x[:, :, y : y + 1, z : z + 1]) if dy and dx else 0.0
+            outside = h * w - (h - abs(dy)) * (w - abs(dx))
+            result[:, dy + 1, dx + 1] = (whole - rows[dy] - cols[dx] + both + pad * n * outside) / (n * h * w)
+    return result
+
+
+def _selected(x: NDArray[Any], step: int, left: int, pad: float) -> NDArray[np.float64]:
+    """Only every ``step``-th position, columns from ``left`` on."""
+    n, c, h, w = x.shape
+    rows, cols = h // step, w // step
+    result = np.empty((c, 3, 3))
     for i in range(3):
         y0, y1 = _inside(i - 1, rows, step, h)
         for j in range(3):
             x0, x1 = _inside(j - 1 + left, cols, step, w)
             part = x[:, :, y0:y1:step, x0:x1:step]
-            n = part.shape[2] * part.shape[3]
-            sums = part.sum((0, 2, 3), dtype=np.float64)
-            total[:, i, j] = (sums + pad * x.shape[0] * (rows * cols - n)) / (x.shape[0] * rows * cols)
-    return total
+            outside = rows * cols - part.shape[2] * part.shape[3]
+            result[:, i, j] = (_sums(part) + pad * n * outside) / (n * rows * cols)
+    return result
+
+
+def _sums(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum over everything but the channels. Rows first, in a type that is exact (uint8) or pairwise (float32)."""
+    rows = x.sum(3, dtype=np.uint32 if x.dtype == np.uint8 else None)
+    return np.asarray(rows.sum((0, 2), dtype=np.float64))
 
 
 def _inside(offset: int, count: int, step: int, size: int) -> tuple[int, int]:

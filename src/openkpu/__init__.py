@@ -1,7 +1,8 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
-``load`` opens a kmodel and runs it bit for bit as the chip does. Importing the package is cheap; what a function
-needs is imported when it is called.
+``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
+says what would become of each layer, and ``compare`` measures a kmodel against the float model. Importing the package
+is cheap; what a function needs is imported when it is called.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 from openkpu.errors import OpenKPUError
 
 if TYPE_CHECKING:
+    from openkpu.analyze.compare import compare
     from openkpu.api import Model, load
+    from openkpu.compiler import Compiled, check, compile
 
-__all__ = ["Model", "OpenKPUError", "__version__", "load"]
+__all__ = ["Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "load"]
 
 __version__ = "0.1.0"
 
-_LAZY = {"load": "openkpu.api", "Model": "openkpu.api"}
+_LAZY = {
+    "load": "openkpu.api",
+    "Model": "openkpu.api",
+    "compile": "openkpu.compiler",
+    "check": "openkpu.compiler",
+    "Compiled": "openkpu.compiler",
+    "compare": "openkpu.analyze.compare",
+}
 """Public name -> the module that has it."""
 
 

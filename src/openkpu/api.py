@@ -155,7 +155,7 @@ def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
     ``EnvironmentError_`` E510 when the file cannot be read; ``FileFormatError`` E1xx, ``UnsupportedError`` E2xx or
     ``MemoryLimitError`` E3xx when it is not a model that can run.
     """
-    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(Path(source))
+    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else read_file(Path(source))
     kind = detect(data)
     reader = _READERS.get(kind.kind)
     if reader is None:
@@ -171,7 +171,8 @@ def _where(source: object) -> str:
     return "bytes in memory" if isinstance(source, bytes | bytearray | memoryview) else str(source)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a model file; E510 when it cannot be read, E102 when it is too large for any board."""
     try:
         if not path.is_file():
             why = "it is a folder" if path.is_dir() else "nothing has this name"

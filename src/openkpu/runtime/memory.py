@@ -43,7 +43,7 @@ def memory_use(program: Program, file_bytes: int) -> MemoryUse:
     return MemoryUse(main_bytes=program.main_bytes, file_bytes=file_bytes, ai_peak=peak,
                      ai_low=min((o.start for o, _, _ in maps), default=0),
                      ai_high=max((o.stop for o, _, _ in maps), default=0),
-                     weights_bytes=sum(_constants(s) for s in program.steps))
+                     weights_bytes=sum(constant_bytes(s) for s in program.steps))
 
 
 def _union(spans: list[tuple[int, int]]) -> int:
@@ -54,7 +54,8 @@ def _union(spans: list[tuple[int, int]]) -> int:
     return total
 
 
-def _constants(step: object) -> int:
+def constant_bytes(step: object) -> int:
+    """Weights and other constants of one step, in bytes."""
     if isinstance(step, KpuConv):
         return step.layer.weights.nbytes + step.layer.batch_norm.mul.size * 8 + 16 * 9
     if isinstance(step, FullyConnected):

@@ -1,0 +1,158 @@
+"""What is in a file: its kind, which firmware loads it, and for a kmodel that can be read every step with its costs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from openkpu.api import Model, load, read_file
+from openkpu.errors import InputError, OpenKPUError
+from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
+from openkpu.kmodel.detect import FileKind, Kind, detect
+from openkpu.kmodel.program import DType, FullyConnected, KpuConv, Memory, Operand, Pool2D, Step
+from openkpu.runtime.memory import constant_bytes
+
+if TYPE_CHECKING:
+    from openkpu.runtime.checks import Finding
+
+_POOLS: Final = ("", "max 2x2", "mean 2x2", "max 4x4", "mean 4x4", "pick 2x2", "pick right 2x2", "pick 4x4",
+                 "mean 2x2 s1", "max 2x2 s1")
+"""Names of the pooling register's values; "pick" takes one corner, which is how the KPU makes a stride."""
+
+_RECOGNISED: Final = (Kind.V1, Kind.V4, Kind.V4_SWAPPED, Kind.V5, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
+"""Kinds that are something useful although they cannot be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSummary:
+    """One step. Shapes are (channels, height, width) or (n,)."""
+
+    index: int
+    op: str
+    name: str
+    on_kpu: bool
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    detail: str
+    """Kernel, depthwise, pooling."""
+    place: str
+    """Where the result lies: ``AI first..last`` in lines of 64 bytes, ``main first..last`` in bytes."""
+    weights_bytes: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The answer of ``inspect``. ``model`` and ``steps`` are there where the file could be read as a kmodel."""
+
+    file: str
+    file_bytes: int
+    kind: FileKind
+    model: Model | None
+    steps: tuple[StepSummary, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for ``--json``."""
+        data: dict[str, Any] = {
+            "file": self.file, "file_bytes": self.file_bytes, "kind": self.kind.kind.value,
+            "version": self.kind.version, "title": self.kind.title, "advice": self.kind.advice,
+            "firmware": [asdict(f) for f in self.kind.firmware], "model": None}
+        if self.model is None:
+            return data
+        memory = self.model.memory
+        kpu = [s for s in self.steps if s.on_kpu]
+        data["model"] = {
+            "inputs": [operand(o) for o in self.model.inputs], "outputs": [operand(o) for o in self.model.outputs],
+            "memory": {**asdict(memory), "main_ram_bytes": MAIN_RAM_BYTES, "ai_ram_bytes": AI_RAM_BYTES},
+            "kpu_layers": len(kpu), "cpu_steps": len(self.steps) - len(kpu),
+            "macs": sum(s.macs for s in self.steps), "kpu_macs": sum(s.macs for s in kpu),
+            "notes": self.model.notes, "steps": [asdict(s) for s in self.steps]}
+        return data
+
+
+def operand(o: Operand) -> dict[str, Any]:
+    """Describe an input or output as plain data; ``start`` is a byte address."""
+    return {"dtype": o.dtype.value, "shape": list(o.shape), "memory": o.memory.value, "start": o.start}
+
+
+def inspect(path: str | os.PathLike[str]) -> Inspection:
+    """Look into any file.
+
+    A kmodel that can be read is decoded; one of another version, an encrypted one, a kfpkg or a source model is only
+    named. Anything else raises what ``load`` raises.
+    """
+    data = read_file(Path(path))
+    kind = detect(data)
+    known = kind.kind in _RECOGNISED or (kind.kind is Kind.OTHER_KMODEL and kind.version is not None)
+    if known:
+        return Inspection(str(path), len(data), kind, None, ())
+    try:
+        model = load(data)
+    except OpenKPUError as error:
+        raise type(error)(error.code, error.what, where=_located(path, error.where), why=error.why,
+                          fix=error.fix) from error
+    return Inspection(str(path), len(data), kind, model, summarize(model.steps))
+
+
+def _located(path: str | os.PathLike[str], where: str) -> str:
+    return str(path) if where in ("", "bytes in memory") else f"{path}, {where}"
+
+
+def checked(found: Inspection) -> list[Finding]:
+    """Run the model once on noise in the checking mode; return the memory mistakes and overflows that it makes.
+
+    ``InputError`` E430 when the file is not a kmodel that can run.
+    """
+    if found.model is None:
+        raise InputError("E430", f"this file cannot be checked: {found.kind.title}", where=found.file,
+                         why="the checking mode runs kmodel V3", fix=found.kind.advice)
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, o.shape, np.uint8) if o.dtype is DType.U8
+             else rng.standard_normal(o.shape).astype(np.float32) for o in found.model.inputs]
+    found.model.run(*noise, check=True)
+    return found.model.findings
+
+
+def summarize(steps: tuple[Step, ...]) -> tuple[StepSummary, ...]:
+    """Describe each step."""
+    return tuple(_summary(i, s) for i, s in enumerate(steps))
+
+
+def _summary(index: int, step: Step) -> StepSummary:
+    result = step.writes[-1] if isinstance(step, KpuConv) else step.writes[0]
+    inputs = step.reads
+    shape = inputs[0].shape if len(inputs) == 1 else (sum(o.elements for o in inputs),)
+    if len(inputs) > 1 and all(o.shape == inputs[0].shape for o in inputs):
+        shape = inputs[0].shape
+    return StepSummary(index, type(step).__name__, step.name, isinstance(step, KpuConv), shape, result.shape,
+                       _detail(step), _place(result), constant_bytes(step), _macs(step))
+
+
+def _macs(step: Step) -> int:
+    if isinstance(step, KpuConv):
+        return step.layer.macs
+    return step.weights.size if isinstance(step, FullyConnected) else 0
+
+
+def _detail(step: Step) -> str:
+    if isinstance(step, KpuConv):
+        r = step.layer.registers
+        parts = [f"{step.layer.kernel}x{step.layer.kernel}", "depthwise" if r.depth_wise_layer else "",
+                 _POOLS[r.pool_type] if r.pool_type < len(_POOLS) else f"pool {r.pool_type}",
+                 "16-bit" if step.layer.weights.itemsize == 2 else ""]
+        return ", ".join(p for p in parts if p)
+    if isinstance(step, Pool2D):
+        return f"{step.kernel[1]}x{step.kernel[0]}, stride {step.stride[1]}x{step.stride[0]}"
+    if isinstance(step, FullyConnected):
+        return step.activation.name.lower() if step.activation.value else ""
+    return ""
+
+
+def _place(o: Operand) -> str:
+    if o.memory is Memory.AI:
+        return f"AI {o.start // AI_LINE_BYTES}..{-(-o.stop // AI_LINE_BYTES) - 1}"
+    return f"main {o.start}..{o.stop - 1}"

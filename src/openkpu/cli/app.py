@@ -1,0 +1,51 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from openkpu.cli import check, compile, inspect
+
+app = typer.Typer(
+    rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from openkpu import __version__
+
+        print(f"kpu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def kpu(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a trained model to a kmodel for the Kendryte K210's neural-network accelerator, and what it will do there.
+
+    \b
+    The way of a model:
+      kpu check   net.onnx                                  where would each layer run, and why?
+      kpu compile net.onnx --calibration photos -o net.kmodel
+      kpu run     net.kmodel photo.jpg                      bit for bit what the chip computes
+      kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
+      kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
+
+    "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
+    compile, compare.
+    """
+
+
+app.command("inspect")(inspect.inspect)
+app.command("check")(check.check)
+app.command("compile")(compile.compile)

@@ -1,0 +1,37 @@
+"""``kpu check``."""
+
+from __future__ import annotations
+
+from openkpu.cli import options
+from openkpu.cli.guard import verb
+
+
+@verb
+def check(
+    model: options.Model,
+    as_json: options.Json = False,
+    input_shape: options.InputShape = None,
+    outputs: options.Outputs = None,
+) -> None:
+    """Say for every layer of a float model whether the KPU runs it, why not, and what to change.
+
+    Green layers run on the KPU as they are, yellow ones after an exact rewrite, red ones on the CPU (slow: a few times 10 ns a
+    value). For the others you get the rule with its limit and the actual value, and the change that helps. Needs no pictures.
+
+    \b
+    Examples:
+      kpu check net.onnx
+      kpu check net.onnx --input-shape input=1,3,224,224
+      kpu check net.onnx --json | jq '.layers[] | select(.where == "CPU")'
+
+    Read on: kpu compile --help makes the kmodel. In Python: openkpu.check(model).
+    """
+    from openkpu.compiler import check as run
+    from openkpu.report import check as report
+    from openkpu.report.console import Printer, print_json
+
+    decisions = run(model, input_shapes=options.shapes(input_shape), outputs=options.names(outputs))
+    if as_json:
+        print_json(report.as_dict(str(model), decisions))
+    else:
+        report.show(str(model), decisions, Printer())

@@ -1,0 +1,94 @@
+"""Options that several verbs share, and the parsing of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=1,3,224,224", help="Fix the shape of an input with open dimensions. Can be repeated."),
+]
+Outputs = Annotated[
+    str | None, typer.Option(metavar="A,B", help="End the model at these tensors instead of at its own outputs.")
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="M[,M,M]", help="The model's input is (pixel - mean) / std, pixels 0..255; one or one a channel."),
+]
+Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="See --mean.")]
+InputRange = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"),
+]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of this computer to use.")]
+Samples = Annotated[int | None, typer.Option(min=1, help="Use only the first N pictures.", metavar="N")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A float model (ONNX).")]
+Kmodel = Annotated[Path, typer.Argument(metavar="KMODEL", help="A kmodel file.")]
+
+
+def numbers(text: str | None, option: str, count: int | None = None) -> tuple[float, ...] | None:
+    """Parse ``1,2.5,3``; a usage error names the option."""
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,2.5,3", param_hint=option) from None
+    if count is not None and len(values) != count:
+        raise typer.BadParameter(f"{text!r} has {len(values)} number(s), {count} are needed", param_hint=option)
+    return values
+
+
+def pair(text: str | None, option: str) -> tuple[float, float] | None:
+    """Parse ``LOW,HIGH``."""
+    values = numbers(text, option, 2)
+    return None if values is None else (values[0], values[1])
+
+
+def names(text: str | None) -> list[str] | None:
+    """Parse ``a,b``."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def shapes(values: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """Parse ``name=1,3,224,224``, repeated."""
+    found: dict[str, tuple[int, ...]] = {}
+    for value in values or []:
+        name, sign, dims = value.rpartition("=")
+        try:
+            found[name] = tuple(int(d) for d in dims.replace("x", ",").split(","))
+        except ValueError:
+            sign = ""
+        if not sign or not name or min(found[name]) < 1:
+            raise typer.BadParameter(f"{value!r} does not look like NAME=1,3,224,224", param_hint="--input-shape")
+    return found or None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What pixels mean, from the options or from the file beside the model."""
+
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    input_range: tuple[float, float] | None
+    sidecar: str | None
+    notes: tuple[str, ...]
+
+
+def normalisation(model: Path, mean: str | None, std: str | None, input_range: str | None) -> Normalisation:
+    """Parse ``--mean --std --input-range``; without them take what the model's sidecar says."""
+    from openkpu import sidecar
+
+    beside = sidecar.find(model)
+    path = None if beside is None else beside.path
+    if mean is not None or std is not None or input_range is not None:
+        return Normalisation(numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range"), path, ())
+    if beside is None or beside.mean is None or beside.std is None:
+        note = "no --mean, --std or --input-range, and no model.json: pixels 0..255 become 0..1"
+        return Normalisation(None, None, None, path, (note,))
+    return Normalisation(beside.mean, beside.std, None, path, (f"mean and std are from {beside.path}",))

@@ -1,0 +1,90 @@
+"""Small words and marks that all reports share: bytes, counts, shapes, bars, colours, shortened names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+PLACE_STYLE: Final = {"KPU": "green", "KPU after a rewrite": "yellow", "CPU": "red"}
+"""Colour of each place a layer can run in."""
+
+DIM: Final = "dim"
+HEAD: Final = "bold"
+GOOD: Final = "green"
+WARN: Final = "yellow"
+BAD: Final = "red"
+ACCENT: Final = "cyan"
+
+_BLOCKS: Final = " ▏▎▍▌▋▊▉█"
+
+
+def size(n: int) -> str:
+    """Bytes for people: ``512 B``, ``12.3 KiB``, ``1.25 MiB``."""
+    if n < 1024:
+        return f"{n} B"
+    if n < 1024 * 1024:
+        return f"{n / 1024:.1f} KiB"
+    return f"{n / 1024 / 1024:.2f} MiB"
+
+
+def count(n: float) -> str:
+    """A large count: ``950``, ``12.3 k``, ``4.56 M``, ``1.23 G``."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= limit:
+            return f"{n / limit:.3g} {unit}"
+    return f"{n:.0f}"
+
+
+def milliseconds(us: float) -> str:
+    """Microseconds as ms, with three digits."""
+    ms = us / 1000
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+
+
+def shape(dims: Sequence[int]) -> str:
+    """Write a shape as ``3x224x224``; a scalar is ``1``."""
+    return "x".join(str(d) for d in dims) or "1"
+
+
+def percent(part: float, whole: float) -> str:
+    """Write ``part / whole`` in percent; ``-`` where there is no whole."""
+    return f"{100 * part / whole:.0f} %" if whole > 0 else "-"
+
+
+def decibels(db: float) -> str:
+    """Write an SNR; exact equality is ``exact``."""
+    if math.isnan(db):
+        return "-"
+    if math.isinf(db):
+        return "exact" if db > 0 else "-inf"
+    return f"{db:.1f} dB"
+
+
+def plural(n: int, noun: str) -> str:
+    """Write ``1 layer``, ``2 layers``."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def middle(text: str, width: int, mark: str = "…") -> str:
+    """Shorten ``text`` to ``width`` characters by leaving out its middle (both ends of a layer's name tell something)."""
+    if len(text) <= width:
+        return text
+    keep = max(0, width - len(mark))
+    head = keep // 2
+    return text[:head] + mark + (text[len(text) - (keep - head) :] if keep - head else "")
+
+
+def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
+    """Draw a bar of ``fraction`` (0..1) of ``width`` characters, in eighths of a character where the output can show them."""
+    f = min(max(fraction, 0.0), 1.0) if not math.isnan(fraction) else 0.0
+    if ascii_only:
+        return ("#" * round(f * width)).ljust(width)
+    eighths = round(f * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_BLOCKS[rest] if rest else "")).ljust(width)
+
+
+def snr_style(db: float) -> str:
+    """Colour of an SNR: good from 30 dB, doubtful from 20 dB."""
+    return GOOD if db >= 30 else WARN if db >= 20 else BAD

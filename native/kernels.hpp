@@ -12,6 +12,8 @@
 
 namespace openkpu {
 
+struct Ramp;
+
 // acc[q][p] = init[q] + sum over taps, groups and 4 channels of x * w, in 32 bits (wrapping).
 struct Gemm {
     const uint8_t* x;           // first pixel of tap offset 0
@@ -25,6 +27,21 @@ struct Gemm {
     const int32_t* init;        // (q,)
     int32_t* acc;
     size_t acc_pitch;           // elements from one output channel to the next
+    // Where ramps is not null (Kernels::fused, all with tie > 0), the result is finished at once and goes to dst, not acc.
+    const Ramp* ramps;          // (q,)
+    uint8_t* dst;
+    size_t dst_pitch;
+};
+
+// dst[y][x][c] = channel[c][y][column + x * stride], c = 0..3. Reads nothing past the last pixel it needs.
+struct Interleave {
+    const uint8_t* channel[4];
+    size_t pitch;               // bytes from row to row
+    uint8_t* dst;
+    size_t dst_pitch;           // bytes
+    size_t n;                   // pixels of a row of dst
+    size_t rows;
+    size_t stride, column;
 };
 
 // acc[y][x] = init + sum over 3x3 taps of src * w; src points at the pixel left above of output (0, 0); acc is dense.
@@ -85,21 +102,23 @@ struct Kernels {
     size_t lanes;               // pixels of one vector
     size_t oc_block;            // output channels of one gemm call
     size_t weight_bytes;        // 1: int8 w0 w1 w2 w3; 2: int16 w0 w2 w1 w3
+    bool fused;                 // gemm can apply ramps
     bool signed_x;              // gemm computes with x - 128; the caller makes up for it in init
     bool (*supported)();
-    void (*interleave)(const uint8_t* const rows[4], size_t n, uint8_t* dst);
+    void (*interleave)(const Interleave&);
+    // The same from lines of 4 channels x 16 pixels: channel[0] is the line. May be null.
+    void (*interleave_lines)(const Interleave&);
     void (*gemm)(const Gemm&);
     void (*depthwise)(const Depthwise&);
     void (*depthwise_lines)(const DepthwiseLines&);             // may be null
-    // One line of 4 channels x 16 pixels -> [pixel][4 channels], all pixels or every second one from `column`; may be null.
-    void (*interleave_line)(const uint8_t* line, size_t stride, size_t column, uint8_t* dst);
+    // Copies rows of n bytes, and touches no other byte of dst.
+    void (*copy_rows)(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n, size_t rows);
     void (*add_scaled)(int32_t* acc, const int32_t* sum, uint32_t factor, size_t n);   // acc += sum * factor, wrapping
     void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
     // bn = floor(acc * scale) + add
     void (*table)(const int32_t* acc, size_t n, const Table&, double scale, double add, uint8_t* dst);
     // dst[i] = op over rows 0..size-1, columns i*stride .. i*stride+size-1; never reads past column (n-1)*stride+size-1
     void (*pool)(PoolOp op, int size, int stride, const uint8_t* const rows[4], size_t n, uint8_t* dst);
-    void (*decimate)(const uint8_t* src, size_t n, size_t stride, uint8_t* dst);       // dst[i] = src[i * stride]
 };
 
 extern const Kernels kernels_portable;

@@ -63,19 +63,29 @@ void gemm(const Gemm& g) {
     }
 }
 
-void interleave(const uint8_t* const in[4], size_t n, uint8_t* dst) {
-    for (size_t i = 0; i < n; i += 16, dst += 64) {
-        const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[0] + i));
-        const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[1] + i));
-        const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[2] + i));
-        const __m128i d = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[3] + i));
-        const __m128i ab0 = _mm_unpacklo_epi8(a, b), ab1 = _mm_unpackhi_epi8(a, b);
-        const __m128i cd0 = _mm_unpacklo_epi8(c, d), cd1 = _mm_unpackhi_epi8(c, d);
-        auto* to = reinterpret_cast<__m128i*>(dst);
-        _mm_storeu_si128(to, _mm_unpacklo_epi16(ab0, cd0));
-        _mm_storeu_si128(to + 1, _mm_unpackhi_epi16(ab0, cd0));
-        _mm_storeu_si128(to + 2, _mm_unpacklo_epi16(ab1, cd1));
-        _mm_storeu_si128(to + 3, _mm_unpackhi_epi16(ab1, cd1));
+void interleave(const Interleave& v) {
+    if (v.stride != 1) return plain_interleave(v);
+    for (size_t y = 0; y < v.rows; ++y) {
+        const uint8_t* in[4];
+        for (int c = 0; c < 4; ++c) in[c] = v.channel[c] + y * v.pitch + v.column;
+        uint8_t* dst = v.dst + y * v.dst_pitch;
+        size_t i = 0;
+        for (; i + 16 <= v.n; i += 16) {
+            const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[0] + i));
+            const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[1] + i));
+            const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[2] + i));
+            const __m128i d = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[3] + i));
+            const __m128i ab0 = _mm_unpacklo_epi8(a, b), ab1 = _mm_unpackhi_epi8(a, b);
+            const __m128i cd0 = _mm_unpacklo_epi8(c, d), cd1 = _mm_unpackhi_epi8(c, d);
+            auto* to = reinterpret_cast<__m128i*>(dst + 4 * i);
+            _mm_storeu_si128(to, _mm_unpacklo_epi16(ab0, cd0));
+            _mm_storeu_si128(to + 1, _mm_unpackhi_epi16(ab0, cd0));
+            _mm_storeu_si128(to + 2, _mm_unpacklo_epi16(ab1, cd1));
+            _mm_storeu_si128(to + 3, _mm_unpackhi_epi16(ab1, cd1));
+        }
+        for (; i < v.n; ++i) {
+            for (size_t c = 0; c < 4; ++c) dst[4 * i + c] = in[c][i];
+        }
     }
 }
 
@@ -177,18 +187,19 @@ const Kernels kernels_avx2 = {
     .lanes = kLanes,
     .oc_block = kOcBlock,
     .weight_bytes = 2,
+    .fused = false,
     .signed_x = false,
     .supported = supported,
     .interleave = interleave,
+    .interleave_lines = nullptr,
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = nullptr,
-    .interleave_line = nullptr,
+    .copy_rows = plain_copy_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
     .pool = plain_pool,
-    .decimate = plain_decimate,
 };
 
 }  // namespace openkpu

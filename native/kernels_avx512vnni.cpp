@@ -12,100 +12,91 @@ constexpr size_t kVectors = 4;
 constexpr int kEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 constexpr int kFloor = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
 
-// P pixel vectors by Q output channels; up to 24 accumulators, 4 inputs and a weight fit the 32 registers.
-template <size_t P, size_t Q>
-void tile(const Gemm& g, size_t vector) {
-    __m512i acc[Q][P];
-    for (size_t q = 0; q < Q; ++q) {
-        for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_set1_epi32(g.init[q]);
+void copy_rows(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n, size_t rows) {
+    const size_t whole = n / 64 * 64;
+    const __mmask64 rest = (__mmask64{1} << n % 64) - 1;
+    for (; rows > 0; --rows, src += src_pitch, dst += dst_pitch) {
+        for (size_t i = 0; i < whole; i += 64) _mm512_storeu_si512(dst + i, _mm512_loadu_si512(src + i));
+        _mm512_mask_storeu_epi8(dst + whole, rest, _mm512_maskz_loadu_epi8(rest, src + whole));
     }
-    const uint8_t* const base = g.x + vector * kLanes * 4;
-    const auto* w = static_cast<const int8_t*>(g.w);
-    for (size_t t = 0; t < g.tap_count; ++t) {
-        const uint8_t* x = base + g.taps[t];
-        for (size_t k = 0; k < g.groups; ++k) {
-            __m512i in[P];
-            for (size_t p = 0; p < P; ++p) in[p] = _mm512_loadu_si512(x + p * 64);
-            for (size_t q = 0; q < Q; ++q) {
-                int32_t four;
-                memcpy(&four, w + 4 * q, 4);
-                const __m512i weight = _mm512_set1_epi32(four);
-                for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_dpbusd_epi32(acc[q][p], in[p], weight);
+}
+
+__mmask64 first_bytes(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
+
+// 32 pixels from 32 bytes of each channel. Unpacking works in 128-bit parts, so each part first gets its half of every 8
+// pixels; then the results are in order.
+inline void interleave_32(__m256i a, __m256i b, __m256i c, __m256i d, uint8_t* dst) {
+    const __m256i spread = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    a = _mm256_permutevar8x32_epi32(a, spread);
+    b = _mm256_permutevar8x32_epi32(b, spread);
+    c = _mm256_permutevar8x32_epi32(c, spread);
+    d = _mm256_permutevar8x32_epi32(d, spread);
+    const __m256i ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
+    const __m256i cd0 = _mm256_unpacklo_epi8(c, d), cd1 = _mm256_unpackhi_epi8(c, d);
+    auto* to = reinterpret_cast<__m256i*>(dst);
+    _mm256_storeu_si256(to, _mm256_unpacklo_epi16(ab0, cd0));
+    _mm256_storeu_si256(to + 1, _mm256_unpackhi_epi16(ab0, cd0));
+    _mm256_storeu_si256(to + 2, _mm256_unpacklo_epi16(ab1, cd1));
+    _mm256_storeu_si256(to + 3, _mm256_unpackhi_epi16(ab1, cd1));
+}
+
+// The same for 64 pixels.
+inline void interleave_64(__m512i a, __m512i b, __m512i c, __m512i d, uint8_t* dst) {
+    const __m512i spread = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    a = _mm512_permutexvar_epi32(spread, a);
+    b = _mm512_permutexvar_epi32(spread, b);
+    c = _mm512_permutexvar_epi32(spread, c);
+    d = _mm512_permutexvar_epi32(spread, d);
+    const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
+    const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
+    _mm512_storeu_si512(dst, _mm512_unpacklo_epi16(ab0, cd0));
+    _mm512_storeu_si512(dst + 64, _mm512_unpackhi_epi16(ab0, cd0));
+    _mm512_storeu_si512(dst + 128, _mm512_unpacklo_epi16(ab1, cd1));
+    _mm512_storeu_si512(dst + 192, _mm512_unpackhi_epi16(ab1, cd1));
+}
+
+void interleave(const Interleave& v) {
+    if (v.stride > 2) return plain_interleave(v);
+    for (size_t y = 0; y < v.rows; ++y) {
+        uint8_t* dst = v.dst + y * v.dst_pitch;
+        const size_t at = y * v.pitch + v.column;
+        if (v.stride == 1) {
+            size_t i = 0;
+            for (; i + 32 < v.n; i += 64, dst += 256) {
+                const __mmask64 need = first_bytes(v.n - i);
+                const auto load = [&](int c) { return _mm512_maskz_loadu_epi8(need, v.channel[c] + at + i); };
+                interleave_64(load(0), load(1), load(2), load(3), dst);
             }
-            x += g.group_stride;
-            w += 4 * Q;
-        }
-    }
-    for (size_t q = 0; q < Q; ++q) {
-        int32_t* to = g.acc + q * g.acc_pitch + vector * kLanes;
-        for (size_t p = 0; p < P; ++p) _mm512_storeu_si512(to + p * kLanes, acc[q][p]);
-    }
-}
-
-template <size_t Q>
-void rows(const Gemm& g) {
-    // Shares the vectors evenly among as few tiles as possible: 13 are 4 + 3 + 3 + 3.
-    const size_t tiles = (g.vectors + kVectors - 1) / kVectors;
-    for (size_t i = 0; i < tiles; ++i) {
-        const size_t begin = g.vectors * i / tiles, end = g.vectors * (i + 1) / tiles;
-        switch (end - begin) {
-            case 1: tile<1, Q>(g, begin); break;
-            case 2: tile<2, Q>(g, begin); break;
-            case 3: tile<3, Q>(g, begin); break;
-            default: tile<4, Q>(g, begin); break;
+            if (i < v.n) {
+                const auto need = static_cast<__mmask32>(first_bytes(v.n - i));
+                const auto load = [&](int c) { return _mm256_maskz_loadu_epi8(need, v.channel[c] + at + i); };
+                interleave_32(load(0), load(1), load(2), load(3), dst);
+            }
+        } else {
+            for (size_t i = 0; i < v.n; i += 32, dst += 128) {
+                const __mmask64 need = first_bytes(2 * (v.n - i) - 1);
+                const auto load = [&](int c) {      // the even bytes
+                    return _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(need, v.channel[c] + at + 2 * i));
+                };
+                interleave_32(load(0), load(1), load(2), load(3), dst);
+            }
         }
     }
 }
 
-void gemm(const Gemm& g) {
-    switch (g.q) {
-        case 1: rows<1>(g); break;
-        case 2: rows<2>(g); break;
-        case 3: rows<3>(g); break;
-        case 4: rows<4>(g); break;
-        case 5: rows<5>(g); break;
-        default: rows<6>(g); break;
-    }
-}
-
-void interleave(const uint8_t* const in[4], size_t n, uint8_t* dst) {
-    for (size_t i = 0; i < n; i += 16, dst += 64) {
-        const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[0] + i));
-        const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[1] + i));
-        const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[2] + i));
-        const __m128i d = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[3] + i));
-        const __m128i ab0 = _mm_unpacklo_epi8(a, b), ab1 = _mm_unpackhi_epi8(a, b);
-        const __m128i cd0 = _mm_unpacklo_epi8(c, d), cd1 = _mm_unpackhi_epi8(c, d);
-        auto* to = reinterpret_cast<__m128i*>(dst);
-        _mm_storeu_si128(to, _mm_unpacklo_epi16(ab0, cd0));
-        _mm_storeu_si128(to + 1, _mm_unpackhi_epi16(ab0, cd0));
-        _mm_storeu_si128(to + 2, _mm_unpacklo_epi16(ab1, cd1));
-        _mm_storeu_si128(to + 3, _mm_unpackhi_epi16(ab1, cd1));
-    }
-}
-
-void interleave_line(const uint8_t* line, size_t stride, size_t column, uint8_t* dst) {
+// A line is a 4 x 16 matrix of bytes: transposed by quads of pixels, then within them.
+void interleave_lines(const Interleave& v) {
     const __m512i by_four = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i transpose =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    __m512i v = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(by_four, _mm512_loadu_si512(line)), transpose);
-    if (stride != 1) {
-        const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(each, _mm512_set1_epi32(static_cast<int>(stride))),
-                                            _mm512_set1_epi32(static_cast<int>(column)));
-        v = _mm512_permutexvar_epi32(at, v);
-    }
-    _mm512_storeu_si512(dst, v);
-}
-
-void decimate(const uint8_t* src, size_t n, size_t stride, uint8_t* dst) {
-    if (stride != 2) return plain_decimate(src, n, stride, dst);
-    for (size_t i = 0; i < n; i += 32) {
-        // Bytes past the last one needed are not touched.
-        const size_t left = n - i;
-        const __mmask64 need = left >= 32 ? ~__mmask64{0} >> 1 : (__mmask64{1} << (2 * left - 1)) - 1;
-        const __m256i even = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(need, src + 2 * i));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), even);
+    const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i pick = _mm512_add_epi32(_mm512_mullo_epi32(each, _mm512_set1_epi32(static_cast<int>(v.stride))),
+                                          _mm512_set1_epi32(static_cast<int>(v.column)));
+    const uint8_t* line = v.channel[0];
+    uint8_t* dst = v.dst;
+    for (size_t y = 0; y < v.rows; ++y, line += v.pitch, dst += v.dst_pitch) {
+        const __m512i quads = _mm512_permutexvar_epi32(by_four, _mm512_loadu_si512(line));
+        _mm512_storeu_si512(dst, _mm512_permutexvar_epi32(pick, _mm512_shuffle_epi8(quads, transpose)));
     }
 }
 
@@ -182,30 +173,102 @@ inline __m512i quick_ramp(const __m512i acc[4], const __m512 a[4], const __m512 
     return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words01, words23));
 }
 
-void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
-    if (!(r.tie > 0.0F)) return exact_ramp(acc, n, r, dst);
-    const __m512 a1 = _mm512_set1_ps(r.a), b1 = _mm512_set1_ps(r.b), tie = _mm512_set1_ps(r.tie);
+// 16 results again, in doubles, where the quick way was not sure.
+[[gnu::noinline]] void repair(const int32_t* acc, const Ramp& r, uint8_t* dst) {
+    const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(acc)), _mm512_set1_ps(r.a), _mm512_set1_ps(r.b));
+    const __m512 off = _mm512_abs_ps(_mm512_reduce_ps(v, kEven));
+    if (_mm512_cmp_ps_mask(off, _mm512_set1_ps(r.tie), _CMP_GT_OQ) != 0) exact_ramp(acc, 16, r, dst);
+}
+
+// Finishes 64 sums of one output channel.
+[[gnu::always_inline]] inline void finish(__m512i s0, __m512i s1, __m512i s2, __m512i s3, const Ramp& r, uint8_t* dst) {
+    const __m512 a1 = _mm512_set1_ps(r.a), b1 = _mm512_set1_ps(r.b);
+    const __m512i acc[4] = {s0, s1, s2, s3};
     const __m512 a[4] = {a1, a1, a1, a1}, b[4] = {b1, b1, b1, b1};
-    const __m512i bias = _mm512_set1_epi8(static_cast<char>(r.bias));
-    for (size_t i = 0; i < n; i += 64) {
-        __m512i in[4];
-        for (size_t j = 0; j < 4; ++j) in[j] = _mm512_loadu_si512(acc + i + 16 * j);
-        __m512 worst = _mm512_setzero_ps();
-        const __m512i y = quick_ramp(in, a, b, worst);
-        _mm512_storeu_si512(dst + i, _mm512_adds_epu8(y, bias));
-        if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] exact_ramp(acc + i, 64, r, dst + i);
+    __m512 worst = _mm512_setzero_ps();
+    const __m512i y = quick_ramp(acc, a, b, worst);
+    _mm512_storeu_si512(dst, _mm512_adds_epu8(y, _mm512_set1_epi8(static_cast<char>(r.bias))));
+    if (_mm512_cmp_ps_mask(worst, _mm512_set1_ps(r.tie), _CMP_GT_OQ) != 0) [[unlikely]] {
+        alignas(64) int32_t values[64];     // filled only here, so that the sums otherwise stay in registers
+        _mm512_store_si512(values, s0);
+        _mm512_store_si512(values + 16, s1);
+        _mm512_store_si512(values + 32, s2);
+        _mm512_store_si512(values + 48, s3);
+        for (int i = 0; i < 64; i += 16) repair(values + i, r, dst + i);
     }
 }
 
-// One line again, in doubles.
-[[gnu::noinline]] __m512i exact_line(const __m512i acc[4], const DepthwiseLines& d) {
-    alignas(64) int32_t values[16];
-    alignas(64) uint8_t line[64];
-    for (int i = 0; i < 4; ++i) {
-        _mm512_store_si512(values, acc[i]);
-        exact_ramp(values, 16, *d.piece[i].ramp, line + 16 * i);
+void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
+    if (!(r.tie > 0.0F)) return exact_ramp(acc, n, r, dst);
+    for (size_t i = 0; i < n; i += 64) {
+        finish(_mm512_loadu_si512(acc + i), _mm512_loadu_si512(acc + i + 16), _mm512_loadu_si512(acc + i + 32),
+               _mm512_loadu_si512(acc + i + 48), r, dst + i);
     }
-    return _mm512_load_si512(line);
+}
+
+// P pixel vectors by Q output channels; up to 24 accumulators, 4 inputs and a weight fit the 32 registers.
+template <size_t P, size_t Q>
+void tile(const Gemm& g, size_t vector) {
+    __m512i acc[Q][P];
+    for (size_t q = 0; q < Q; ++q) {
+        for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_set1_epi32(g.init[q]);
+    }
+    const uint8_t* const base = g.x + vector * kLanes * 4;
+    const auto* w = static_cast<const int8_t*>(g.w);
+    for (size_t t = 0; t < g.tap_count; ++t) {
+        const uint8_t* x = base + g.taps[t];
+        for (size_t k = 0; k < g.groups; ++k) {
+            __m512i in[P];
+            for (size_t p = 0; p < P; ++p) in[p] = _mm512_loadu_si512(x + p * 64);
+            for (size_t q = 0; q < Q; ++q) {
+                int32_t four;
+                memcpy(&four, w + 4 * q, 4);
+                const __m512i weight = _mm512_set1_epi32(four);
+                for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_dpbusd_epi32(acc[q][p], in[p], weight);
+            }
+            x += g.group_stride;
+            w += 4 * Q;
+        }
+    }
+    if (g.ramps != nullptr) {
+        const __m512i zero = _mm512_setzero_si512();
+#pragma GCC unroll 6
+        for (size_t q = 0; q < Q; ++q) {
+            finish(acc[q][0], P > 1 ? acc[q][P > 1 ? 1 : 0] : zero, P > 2 ? acc[q][P > 2 ? 2 : 0] : zero,
+                   P > 3 ? acc[q][P > 3 ? 3 : 0] : zero, g.ramps[q], g.dst + q * g.dst_pitch + vector * kLanes);
+        }
+        return;
+    }
+    for (size_t q = 0; q < Q; ++q) {
+        int32_t* to = g.acc + q * g.acc_pitch + vector * kLanes;
+        for (size_t p = 0; p < P; ++p) _mm512_storeu_si512(to + p * kLanes, acc[q][p]);
+    }
+}
+
+template <size_t Q>
+void rows(const Gemm& g) {
+    // Shares the vectors evenly among as few tiles as possible: 13 are 4 + 3 + 3 + 3.
+    const size_t tiles = (g.vectors + kVectors - 1) / kVectors;
+    for (size_t i = 0; i < tiles; ++i) {
+        const size_t begin = g.vectors * i / tiles, end = g.vectors * (i + 1) / tiles;
+        switch (end - begin) {
+            case 1: tile<1, Q>(g, begin); break;
+            case 2: tile<2, Q>(g, begin); break;
+            case 3: tile<3, Q>(g, begin); break;
+            default: tile<4, Q>(g, begin); break;
+        }
+    }
+}
+
+void gemm(const Gemm& g) {
+    switch (g.q) {
+        case 1: rows<1>(g); break;
+        case 2: rows<2>(g); break;
+        case 3: rows<3>(g); break;
+        case 4: rows<4>(g); break;
+        case 5: rows<5>(g); break;
+        default: rows<6>(g); break;
+    }
 }
 
 void depthwise_lines(const DepthwiseLines& d) {
@@ -255,7 +318,16 @@ void depthwise_lines(const DepthwiseLines& d) {
         }
         __m512 worst = _mm512_setzero_ps();
         __m512i result = _mm512_adds_epu8(quick_ramp(acc, a, b, worst), bias);
-        if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] result = exact_line(acc, d);
+        if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] {
+            alignas(64) int32_t values[64];
+            alignas(64) uint8_t bytes[64];
+            _mm512_store_si512(bytes, result);
+            for (int i = 0; i < 4; ++i) {
+                _mm512_store_si512(values + 16 * i, acc[i]);
+                repair(values + 16 * i, *d.piece[i].ramp, bytes + 16 * i);
+            }
+            result = _mm512_load_si512(bytes);
+        }
         _mm512_mask_storeu_epi8(to, d.store, result);
     }
 }
@@ -304,18 +376,19 @@ const Kernels kernels_avx512vnni = {
     .lanes = kLanes,
     .oc_block = kOcBlock,
     .weight_bytes = 1,
+    .fused = true,
     .signed_x = false,
     .supported = supported,
     .interleave = interleave,
+    .interleave_lines = interleave_lines,
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = depthwise_lines,
-    .interleave_line = interleave_line,
+    .copy_rows = copy_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
     .pool = plain_pool,
-    .decimate = decimate,
 };
 
 }  // namespace openkpu

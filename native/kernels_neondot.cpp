@@ -73,10 +73,20 @@ void gemm(const Gemm& g) {
     }
 }
 
-void interleave(const uint8_t* const in[4], size_t n, uint8_t* dst) {
-    for (size_t i = 0; i < n; i += 16) {
-        const uint8x16x4_t v = {{vld1q_u8(in[0] + i), vld1q_u8(in[1] + i), vld1q_u8(in[2] + i), vld1q_u8(in[3] + i)}};
-        vst4q_u8(dst + 4 * i, v);
+void interleave(const Interleave& v) {
+    if (v.stride != 1) return plain_interleave(v);
+    for (size_t y = 0; y < v.rows; ++y) {
+        const uint8_t* in[4];
+        for (int c = 0; c < 4; ++c) in[c] = v.channel[c] + y * v.pitch + v.column;
+        uint8_t* dst = v.dst + y * v.dst_pitch;
+        size_t i = 0;
+        for (; i + 16 <= v.n; i += 16) {
+            vst4q_u8(dst + 4 * i, uint8x16x4_t{{vld1q_u8(in[0] + i), vld1q_u8(in[1] + i), vld1q_u8(in[2] + i),
+                                               vld1q_u8(in[3] + i)}});
+        }
+        for (; i < v.n; ++i) {
+            for (size_t c = 0; c < 4; ++c) dst[4 * i + c] = in[c][i];
+        }
     }
 }
 
@@ -157,18 +167,19 @@ const Kernels kernels_neondot = {
     .lanes = kLanes,
     .oc_block = kOcBlock,
     .weight_bytes = 1,
+    .fused = false,
     .signed_x = true,
     .supported = supported,
     .interleave = interleave,
+    .interleave_lines = nullptr,
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = nullptr,
-    .interleave_line = nullptr,
+    .copy_rows = plain_copy_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
     .pool = plain_pool,
-    .decimate = plain_decimate,
 };
 
 }  // namespace openkpu

@@ -12,13 +12,33 @@
 namespace openkpu {
 namespace {
 
-[[maybe_unused]] void plain_interleave(const uint8_t* const rows[4], size_t n, uint8_t* dst) {
-    const uint8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
-    for (size_t i = 0; i < n; ++i) {
-        dst[4 * i] = a[i];
-        dst[4 * i + 1] = b[i];
-        dst[4 * i + 2] = c[i];
-        dst[4 * i + 3] = d[i];
+// Rows are short (often 7 to 56 bytes): a few moves each, the last of which overlaps the one before.
+[[maybe_unused]] void plain_copy_rows(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n,
+                                      size_t rows) {
+    for (; rows > 0; --rows, src += src_pitch, dst += dst_pitch) {
+        if (n >= 16) {
+            for (size_t i = 0; i + 16 <= n; i += 16) memcpy(dst + i, src + i, 16);
+            memcpy(dst + n - 16, src + n - 16, 16);
+        } else if (n >= 8) {
+            memcpy(dst, src, 8);
+            memcpy(dst + n - 8, src + n - 8, 8);
+        } else {
+            for (size_t i = 0; i < n; ++i) dst[i] = src[i];
+        }
+    }
+}
+
+[[maybe_unused]] void plain_interleave(const Interleave& v) {
+    for (size_t y = 0; y < v.rows; ++y) {
+        const size_t at = y * v.pitch + v.column;
+        const uint8_t *a = v.channel[0] + at, *b = v.channel[1] + at, *c = v.channel[2] + at, *d = v.channel[3] + at;
+        uint8_t* dst = v.dst + y * v.dst_pitch;
+        for (size_t i = 0; i < v.n; ++i) {
+            dst[4 * i] = a[i * v.stride];
+            dst[4 * i + 1] = b[i * v.stride];
+            dst[4 * i + 2] = c[i * v.stride];
+            dst[4 * i + 3] = d[i * v.stride];
+        }
     }
 }
 
@@ -126,14 +146,6 @@ inline void pool_row(const uint8_t* const rows[4], size_t n, uint8_t* dst) {
         max ? pool_row<2, 2, true>(rows, n, dst) : pool_row<2, 2, false>(rows, n, dst);
     } else {
         max ? pool_row<4, 4, true>(rows, n, dst) : pool_row<4, 4, false>(rows, n, dst);
-    }
-}
-
-[[maybe_unused]] void plain_decimate(const uint8_t* src, size_t n, size_t stride, uint8_t* dst) {
-    if (stride == 2) {
-        for (size_t i = 0; i < n; ++i) dst[i] = src[2 * i];
-    } else {
-        for (size_t i = 0; i < n; ++i) dst[i] = src[stride * i];
     }
 }
 

@@ -8,18 +8,19 @@ const Kernels kernels_portable = {
     .lanes = 8,
     .oc_block = 8,
     .weight_bytes = 1,
+    .fused = false,
     .signed_x = false,
     .supported = [] { return true; },
     .interleave = plain_interleave,
+    .interleave_lines = nullptr,
     .gemm = plain_gemm,
     .depthwise = plain_depthwise,
     .depthwise_lines = nullptr,
-    .interleave_line = nullptr,
+    .copy_rows = plain_copy_rows,
     .add_scaled = plain_add_scaled,
     .ramp = plain_ramp,
     .table = plain_table,
     .pool = plain_pool,
-    .decimate = plain_decimate,
 };
 
 }  // namespace openkpu

@@ -24,23 +24,6 @@ uint8_t* scratch(size_t bytes) {
     return reinterpret_cast<uint8_t*>(round_up(reinterpret_cast<uintptr_t>(memory.data()), 64));
 }
 
-// Rows are short (often 7 to 56 bytes): copy them in a few overlapping moves.
-inline void copy_row(uint8_t* dst, const uint8_t* src, size_t n) {
-    if (n >= 16) {
-        size_t i = 0;
-        for (; i + 16 <= n; i += 16) memcpy(dst + i, src + i, 16);
-        memcpy(dst + n - 16, src + n - 16, 16);
-    } else if (n >= 8) {
-        memcpy(dst, src, 8);
-        memcpy(dst + n - 8, src + n - 8, 8);
-    } else if (n >= 4) {
-        memcpy(dst, src, 4);
-        memcpy(dst + n - 4, src + n - 4, 4);
-    } else {
-        for (size_t i = 0; i < n; ++i) dst[i] = src[i];
-    }
-}
-
 int32_t wrap_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
 
 size_t address(size_t base, size_t channel_step, size_t group, size_t c) {
@@ -61,6 +44,8 @@ Layer::Layer(const Kernels& k, const Geometry& g, const uint16_t* weights, const
             init_[part][c] = p_.exact ? 0 : static_cast<int32_t>(p_.constant[c]);
         }
     }
+    quick_ = !p_.exact && p_.is_ramp &&
+             std::all_of(p_.ramps.begin(), p_.ramps.end(), [](const Ramp& r) { return r.tie > 0; });
     g.depthwise ? pack_depthwise(weights) : pack_dense(weights);
 }
 
@@ -74,7 +59,7 @@ void Layer::pack_dense(const uint16_t* weights) {
     const size_t s = grid_.stride, kernel = static_cast<size_t>(g_.kernel), last = kernel - 1;
     phase_rows_ = grid_.rows + last / s;
     pitch_ = grid_.columns + (grid_.column + last) / s;
-    group_stride_ = round_up((phase_rows_ * pitch_ + 16) * 4, 64);     // interleave() may write 15 pixels past the end
+    group_stride_ = round_up((phase_rows_ * pitch_ + kSlack) * 4, 64);    // interleave() may write past the end
     for (size_t ky = 0; ky < kernel; ++ky) {
         for (size_t kx = 0; kx < kernel; ++kx) {
             const Phase want{ky % s, (grid_.column + kx) % s};
@@ -150,8 +135,7 @@ void Layer::pack_depthwise(const uint16_t* weights) {
     const bool natural = g_.src_group == group && g_.dst_group == group && g_.src_row == row && g_.dst_row == row &&
                          g_.src_channel == row * g_.h && g_.dst_channel == row * g_.h;
     const bool plain = g_.pool_size == 1 && g_.oh == g_.h && g_.ow == g_.w;
-    by_lines_ = k_.depthwise_lines != nullptr && natural && plain && !p_.exact && p_.is_ramp && p_.sum_factor == 0 &&
-                std::all_of(p_.ramps.begin(), p_.ramps.end(), [](const Ramp& r) { return r.tie > 0; });
+    by_lines_ = k_.depthwise_lines != nullptr && natural && plain && quick_ && p_.sum_factor == 0;
     if (by_lines_) pack_pieces();
 }
 
@@ -161,62 +145,46 @@ void Layer::run(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
 
 // -- dense ------------------------------------------------------------------------------------------------------------
 
-// Packs one group of 4 input channels: every phase, with the ring of padding.
+// Packs one group of 4 input channels: every phase, with the ring of padding. Where the last group has fewer channels, a
+// present one stands in for a missing one: its weights are 0.
 void Layer::pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const {
-    const size_t s = grid_.stride, pad = g_.kernel == 3 ? 1 : 0, width = g_.w;
-    const uint8_t* channel[4];
-    size_t present = std::min<size_t>(4, g_.ic - group * 4);
-    for (size_t i = 0; i < present; ++i) {
-        channel[i] = ai_ram + address(g_.src, g_.src_channel, g_.src_group, group * 4 + i);
+    const size_t s = grid_.stride, pad = g_.kernel == 3 ? 1 : 0, row_bytes = pitch_ * 4;
+    Interleave v{};
+    for (size_t i = 0; i < 4; ++i) {
+        const size_t c = std::min(group * 4 + i, g_.ic - 1);
+        v.channel[i] = ai_ram + address(g_.src, g_.src_channel, g_.src_group, c);
     }
-    if (k_.interleave_line != nullptr && pad == 0 && g_.src_group == 4 && g_.w <= 16) {
-        uint8_t* dst = x + group * group_stride_;
-        for (size_t i = 0; i < phase_rows_; ++i, dst += pitch_ * 4) {
-            k_.interleave_line(channel[0] + i * s * g_.src_row, s, grid_.column, dst);
-        }
-        return;
-    }
-    const size_t row_room = round_up(pitch_ + kSlack, 64);
-    uint8_t* rows = scratch<3>(4 * row_room);
-    for (size_t i = present; i < 4; ++i) memset(rows + i * row_room, 0, row_room);
-
+    v.pitch = s * g_.src_row;
+    v.dst_pitch = row_bytes;
+    v.stride = s;
+    const bool lines = k_.interleave_lines != nullptr && g_.src_group == 4 && g_.w <= 16;
     for (size_t f = 0; f < phases_.size(); ++f) {
-        uint8_t* dst = x + (f * groups_ + group) * group_stride_;
-        // Columns j of the phase hold padded column j*s + phase column; [begin, end) of them are inside the picture.
-        const size_t column = phases_[f].column;
-        const size_t begin = column >= pad ? 0 : 1;
-        const size_t first = begin * s + column - pad;
-        const size_t end = first >= width ? begin : std::min(pitch_, begin + divide_up(width - first, s));
-        for (size_t i = 0; i < phase_rows_; ++i, dst += pitch_ * 4) {
-            const size_t padded = i * s + phases_[f].row;
-            const uint8_t* in[4];
-            if (padded < pad || padded - pad >= g_.h) {
-                for (size_t c = 0; c < 4; ++c) {
-                    if (c < present) memset(rows + c * row_room, g_.pad_value, pitch_);
-                    in[c] = rows + c * row_room;
-                }
-            } else {
-                const size_t offset = (padded - pad) * g_.src_row;
-                for (size_t c = 0; c < 4; ++c) {
-                    uint8_t* row = rows + c * row_room;
-                    in[c] = row;
-                    if (c >= present) continue;
-                    const uint8_t* from = channel[c] + offset;
-                    if (pad == 0 && s == 1 && from + round_up(pitch_, 16) <= ai_ram + kAiRam) {
-                        in[c] = from;
-                        continue;
-                    }
-                    for (size_t j = 0; j < begin; ++j) row[j] = g_.pad_value;
-                    if (s == 1) {
-                        copy_row(row + begin, from + first, end - begin);
-                    } else {
-                        k_.decimate(from + first, end - begin, s, row + begin);
-                    }
-                    for (size_t j = end; j < pitch_; ++j) row[j] = g_.pad_value;
-                }
-            }
-            k_.interleave(in, pitch_, dst);
+        uint8_t* plane = x + (f * groups_ + group) * group_stride_;
+        // Index j of a phase is padded coordinate j*s + phase; [begin, end) of them are inside the picture.
+        const auto inside = [&](size_t phase, size_t size, size_t room, size_t& begin, size_t& end) {
+            begin = phase >= pad ? 0 : 1;
+            const size_t first = begin * s + phase - pad;
+            end = first >= size ? begin : std::min(room, begin + divide_up(size - first, s));
+            return first;
+        };
+        size_t left, right, top, bottom;
+        const size_t first_row = inside(phases_[f].row, g_.h, phase_rows_, top, bottom);
+        v.column = inside(phases_[f].column, g_.w, pitch_, left, right);
+        v.n = right - left;
+        v.rows = bottom - top;
+        v.dst = plane + top * row_bytes + left * 4;
+        if (v.n > 0 && v.rows > 0) {
+            Interleave rows = v;
+            for (const uint8_t*& channel : rows.channel) channel += first_row * g_.src_row;
+            lines ? k_.interleave_lines(rows) : k_.interleave(rows);
         }
+        // The padding comes after: interleave() may write past the end of its rows.
+        for (size_t y = top; y < bottom && (left > 0 || right < pitch_); ++y) {
+            memset(plane + y * row_bytes, g_.pad_value, left * 4);
+            memset(plane + y * row_bytes + right * 4, g_.pad_value, (pitch_ - right) * 4);
+        }
+        memset(plane, g_.pad_value, top * row_bytes);
+        memset(plane + bottom * row_bytes, g_.pad_value, (phase_rows_ - bottom) * row_bytes);
     }
 }
 
@@ -247,7 +215,7 @@ void Layer::dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_
     const size_t acc_pitch = most * lanes + 16;
     auto* acc = reinterpret_cast<int32_t*>(scratch<2>((2 * k_.oc_block + 1) * acc_pitch * 4 + 256));
     int32_t* const sum_x = acc + 2 * k_.oc_block * acc_pitch;
-    const bool need_sum = p_.exact || p_.sum_factor != 0;
+    const bool need_sum = p_.exact || p_.sum_factor != 0, fused = k_.fused && quick_ && !need_sum;
 
     for (size_t b = 0; b < blocks; ++b) {
         const size_t v0 = vectors * b / blocks, v1 = vectors * (b + 1) / blocks;
@@ -269,13 +237,18 @@ void Layer::dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_
         }
         for (size_t o = oc_begin; o < oc_end; o += k_.oc_block) {
             gemm.q = std::min(k_.oc_block, oc_end - o);
+            if (fused) {
+                gemm.ramps = &p_.ramps[o];
+                gemm.dst = planes + (o - oc_begin) * plane + p0;
+                gemm.dst_pitch = plane;
+            }
             for (int part = 0; part < p_.weight_parts; ++part) {
                 gemm.w = w_[part].data() + block_offset_[o / k_.oc_block];
                 gemm.init = init_[part].data() + o;
                 gemm.acc = acc + static_cast<size_t>(part) * k_.oc_block * acc_pitch;
                 k_.gemm(gemm);
             }
-            for (size_t q = 0; q < gemm.q; ++q) {
+            for (size_t q = 0; q < gemm.q && !fused; ++q) {
                 int32_t* row = acc + q * acc_pitch;
                 uint8_t* dst = planes + (o + q - oc_begin) * plane + p0;
                 if (p_.exact) {
@@ -363,9 +336,7 @@ void Layer::depthwise_lines(const uint8_t* src, size_t group, uint8_t* ai_ram, u
     }
     if (out == nullptr) return;
     for (size_t c = group * share; c < std::min(g_.oc, (group + 1) * share); ++c) {
-        for (size_t y = 0; y < g_.h; ++y) {
-            copy_row(out + (c * g_.h + y) * g_.w, to + c % share * (64 / share) + y * g_.dst_row, g_.w);
-        }
+        k_.copy_rows(to + c % share * (64 / share), g_.dst_row, out + c * g_.h * g_.w, g_.w, g_.w, g_.h);
     }
 }
 
@@ -374,12 +345,8 @@ void Layer::depthwise_channel(const uint8_t* src, size_t c, uint8_t* ai_ram, uin
     uint8_t* padded = scratch<3>((h + 2) * pitch + kSlack);
     const uint8_t* from = src + address(g_.src, g_.src_channel, g_.src_group, c);
     memset(padded, g_.pad_value, w + 2);
-    for (size_t y = 0; y < h; ++y) {
-        uint8_t* row = padded + (y + 1) * pitch;
-        row[0] = g_.pad_value;
-        copy_row(row + 1, from + y * g_.src_row, w);
-        row[w + 1] = g_.pad_value;
-    }
+    k_.copy_rows(from, g_.src_row, padded + pitch + 1, pitch, w, h);
+    for (size_t y = 1; y <= h; ++y) padded[y * pitch] = padded[y * pitch + w + 1] = g_.pad_value;
     memset(padded + (h + 1) * pitch, g_.pad_value, w + 2);
 
     const size_t most = std::clamp<size_t>(1024 / w, 1, h);
@@ -440,17 +407,17 @@ void Layer::finish_row_exactly(const int32_t* const parts[2], const int32_t* sum
 // Pools one channel's plane and writes it to AI RAM and to out.
 void Layer::write_channel(const uint8_t* plane, size_t pitch, size_t c, uint8_t* ai_ram, uint8_t* out) const {
     uint8_t* dst = ai_ram + address(g_.dst, g_.dst_channel, g_.dst_group, c);
-    uint8_t* row = nullptr;
-    const bool copy = sampled_ || (g_.pool_op == PoolOp::select && g_.pool_size == 1 && g_.oh <= g_.h && g_.ow <= g_.w);
-    if (!copy) row = scratch<4>(g_.ow + kSlack);
+    uint8_t* dense = out == nullptr ? nullptr : out + c * g_.oh * g_.ow;
+    if (sampled_ || (g_.pool_size == 1 && g_.oh <= g_.h && g_.ow <= g_.w)) {
+        k_.copy_rows(plane, pitch, dst, g_.dst_row, g_.ow, g_.oh);
+        if (dense != nullptr) k_.copy_rows(plane, pitch, dense, g_.ow, g_.ow, g_.oh);
+        return;
+    }
+    uint8_t* row = scratch<4>(g_.ow + kSlack);
     for (size_t y = 0; y < g_.oh; ++y) {
-        const uint8_t* from = plane + y * pitch;
-        if (!copy) {
-            pool_row(plane, pitch, y, row);
-            from = row;
-        }
-        copy_row(dst + y * g_.dst_row, from, g_.ow);
-        if (out != nullptr) copy_row(out + (c * g_.oh + y) * g_.ow, from, g_.ow);
+        pool_row(plane, pitch, y, row);
+        k_.copy_rows(row, 0, dst + y * g_.dst_row, 0, g_.ow, 1);
+        if (dense != nullptr) k_.copy_rows(row, 0, dense + y * g_.ow, 0, g_.ow, 1);
     }
 }
 

@@ -44,6 +44,7 @@ class Layer {
     Geometry g_;
     Parameters p_;
     Grid grid_{};
+    bool quick_ = false;                    // every channel is a quick ramp
     bool by_lines_ = false;                 // depthwise, in the natural layout and with quick ramps: whole lines at a time
     bool sampled_ = false;                  // the pool selects, and the grid holds exactly what it keeps
 

@@ -344,8 +344,9 @@ class Assembler:
         x, t = node.inputs[0], node.output
         source = self.get(x, Domain.U8)
         k, n = layer.registers.i_ch_num, layer.registers.o_ch_num
+        first = node.attrs["offset"]
         spread = Buffer(Memory.AI, U8, (k, 4, 4), f"{x.name}.4x4")
-        self.act(lambda: p.KpuAddPadding(input=source.operand((k,)), output=spread.operand()), [source], [spread])
+        self.act(lambda: p.KpuAddPadding(input=_from(source, first, k), output=spread.operand()), [source], [spread])
         target = Buffer(Memory.AI, U8, (n, 4, 4), f"{t.name}.4x4")
         wide = Buffer(Memory.MAIN, U8, (n, 4, 4), f"{t.name}.4x4")
         self._conv(layer, spread, target, wide, None)
@@ -592,3 +593,8 @@ HANDLERS: dict[str, Callable[[Assembler, Node], None]] = {
 def _bytes(b: Buffer) -> int:
     """Bytes of the values, without the rounding to 8."""
     return int(np.prod(b.shape)) * b.dtype.size
+
+
+def _from(b: Buffer, first: int, count: int) -> p.Operand:
+    """Return ``count`` bytes of a uint8 buffer from element ``first`` on."""
+    return p.Operand(Memory.MAIN, b.start + first, U8, (count,))

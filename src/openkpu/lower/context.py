@@ -12,7 +12,7 @@ from openkpu.errors import MemoryLimitError
 from openkpu.estimate import price
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Graph, Node, Tensor
-from openkpu.k210 import MAX_WEIGHT_LOADS, MIN_SIZE
+from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, ai_ram, channels_per_load
 from openkpu.lower.ops import POOLS
 from openkpu.lower.view import View
@@ -88,7 +88,7 @@ class Context:
         _, stride, _ = POOLS[pool]
         out_size = (h // stride, wd // stride)
         shape = LayerShape(c, (h, wd), oc, out_size, (k, k), groups=c if depthwise else 1, pool=pool)
-        per_layer = channels_per_load(shape) * MAX_WEIGHT_LOADS
+        per_layer = min(channels_per_load(shape) * MAX_WEIGHT_LOADS, MAX_CHANNELS)
         if not depthwise and oc > per_layer:
             per_layer -= per_layer % 4
             parts = [

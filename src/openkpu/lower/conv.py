@@ -103,7 +103,7 @@ def convolve(
     sh, sw = a["strides"]
     w, groups = _regroup(w, a["group"], x.channels)
     depthwise = groups > 1
-    _check_limits(ctx, node, x, w.shape[0])
+    _check_limits(node, x)
     if tuple(a["dilations"]) != (1, 1) and max(w.shape[2:]) > 1:
         x, w, pads, depthwise = _dilated(ctx, node, x, w, depthwise, stem)
     else:
@@ -325,9 +325,9 @@ def _dilated(
     return View.whole(ctx.concat(maps, f"{stem}.taps")), np.concatenate(kernels, axis=1), (1, 1, 1, 1), False
 
 
-def _check_limits(ctx: Context, node: Node, x: View, oc: int) -> None:
-    """Refuse what no rewrite for V3 can bring onto the KPU."""
-    s = LayerShape(x.channels, (max(4, x.physical[0]), max(4, x.physical[1])), oc, (4, 4))
+def _check_limits(node: Node, x: View) -> None:
+    """Refuse what no rewrite for V3 can bring onto the KPU. More output channels than it takes are split."""
+    s = LayerShape(x.channels, (max(4, x.physical[0]), max(4, x.physical[1])), 1, (4, 4))
     hard = [(r, why) for r, why in broken(s) if r.code in ("R06", "R07")]
     if hard:
         r, why = hard[0]

@@ -11,7 +11,7 @@ from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
 from openkpu.graph.elementwise import Expr, X, clip
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS
+from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS
 from openkpu.kpu.constraints import LayerShape, load_count
 from openkpu.lower import decide
 from openkpu.lower.context import Context
@@ -52,39 +52,50 @@ def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArra
     stem = tail.end.name
     ctx.done |= {id(m) for m in tail.nodes}
     on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
-    fits = k <= MAX_CHANNELS and x.producer is not None
+    fits = x.producer is not None
     note = f"{k} -> {n}: CPU {on_cpu / 1000:.2f} ms, KPU {on_kpu / 1000:.2f} ms"
     if not fits or on_cpu <= on_kpu:
         fn = tail.fn if tail.fn in CPU_FUNCTIONS else None
         t = _emit(ctx, "CpuFullyConnected", x, w, b, stem if fn is tail.fn else f"{stem}.linear", fn=fn)
         ctx.spent += on_cpu
-        why = note if fits else f"{k} inputs, the KPU takes {MAX_CHANNELS}" if k > MAX_CHANNELS else note
-        decide.on_cpu(ctx, node, why, "", on_cpu, expected=True)
+        decide.on_cpu(ctx, node, note, "", on_cpu, expected=True)
         if fn is not tail.fn and tail.fn is not None:
             t = emit_function(ctx, t, tail.fn, stem)
     else:
-        limit = MAX_CHANNELS
-        while limit > 4 and load_count(LayerShape(k, (4, 4), limit, (4, 4))) > 64:
-            limit //= 2
-        parts = [
-            _emit(
-                ctx,
-                "KpuConv",
-                x,
-                w[i : i + limit],
-                b[i : i + limit],
-                stem if n <= limit else f"{stem}.part{i}",
-                depthwise=False,
-                fn=tail.fn,
-                pool="none",
-                vector=True,
-            )
-            for i in range(0, n, limit)
-        ]
-        t = parts[0] if len(parts) == 1 else ctx.emit("CpuConcat", parts, (1, n), stem, axis=1)
+        t = _on_kpu(ctx, x, w, b, tail.fn, stem)
         ctx.spent += on_kpu
         decide.kpu_rewrite(ctx, node, f"a 1x1 convolution on a 4x4 map ({note})", on_kpu)
     ctx.values[id(tail.end)] = t
+
+
+def _on_kpu(ctx: Context, x: Tensor, w: NDArray[Any], b: NDArray[Any], fn: Expr | None, stem: str) -> Tensor:
+    """Emit the 1x1 convolutions: several where there are too many inputs (then summed on the CPU) or outputs."""
+    n, k = w.shape
+    if k > MAX_CHANNELS:
+        half = -(-k // 2)
+        half += -half % 4
+        nothing = np.zeros_like(b)
+        low = _on_kpu(ctx, x, np.ascontiguousarray(w[:, :half]), b, None, f"{stem}.low")
+        high = _on_kpu_from(ctx, x, half, np.ascontiguousarray(w[:, half:]), nothing, None, f"{stem}.high")
+        total = ctx.emit("CpuAdd", [low, high], (1, n), stem if fn is None else f"{stem}.sum")
+        return total if fn is None else emit_function(ctx, total, fn, stem)
+    return _on_kpu_from(ctx, x, 0, w, b, fn, stem)
+
+
+def _on_kpu_from(
+    ctx: Context, x: Tensor, offset: int, w: NDArray[Any], b: NDArray[Any], fn: Expr | None, stem: str
+) -> Tensor:
+    """Emit the layers for the inputs from ``offset`` on."""
+    n, k = w.shape
+    limit = MAX_CHANNELS
+    while limit > 4 and load_count(LayerShape(k, (4, 4), limit, (4, 4))) > MAX_WEIGHT_LOADS:
+        limit //= 2
+    attrs: dict[str, Any] = {"depthwise": False, "fn": fn, "pool": "none", "vector": True, "offset": offset}
+    parts = [
+        _emit(ctx, "KpuConv", x, w[i : i + limit], b[i : i + limit], stem if n <= limit else f"{stem}.part{i}", **attrs)
+        for i in range(0, n, limit)
+    ]
+    return parts[0] if len(parts) == 1 else ctx.emit("CpuConcat", parts, (1, n), stem, axis=1)
 
 
 def emit_function(ctx: Context, t: Tensor, fn: Expr, stem: str) -> Tensor:

@@ -55,7 +55,13 @@ def kpu_conv(node: Node, emit: Any) -> None:
     if node.attrs["vector"]:
         matrix = emit.const(f"{w.name}.matrix", np.asarray(w.data).reshape(w.shape[:2]))
         pre = out if node.attrs["fn"] is None else pre_name(node.output)
-        emit.node("Gemm", [x.name, matrix, b.name], [pre], transB=1)
+        first, count = node.attrs["offset"], w.shape[1]
+        source = x.name
+        if count != x.shape[1]:
+            source = emit.temp(out)
+            ends = (("starts", [first]), ("ends", [first + count]), ("axes", [1]))
+            emit.node("Slice", [x.name, *(emit.const(f"{out}.{n}", np.array(v, np.int64)) for n, v in ends)], [source])
+        emit.node("Gemm", [source, matrix, b.name], [pre], transB=1)
         if node.attrs["fn"] is not None:
             expression(emit, node.attrs["fn"], pre, out)
         return

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
+from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower import decide
 from openkpu.lower.context import Context
@@ -35,24 +35,27 @@ def lower_add(ctx: Context, node: Node) -> None:
             why=f"shapes {_dims(a)} and {_dims(b)}; V3 adds two maps of one shape, or a constant for each channel",
             fix="fold the constant into the convolution before it",
         )
-    if len(a.shape) != 4 or a.shape[2:] == (1, 1):
-        _add_flat(ctx, node)
+    if len(a.shape) != 4 or min(a.shape[2:]) < MIN_SIZE:
+        _add_on_cpu(ctx, node)
         return
+    _leave_out_large(ctx, node)
     terms = [_term(ctx, t, sign) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
     v0, v1 = terms[0][0], terms[1][0]
     if not v0.same_place(v1) or v0.step != 1 or min(v0.physical) < MIN_SIZE:
         terms = [_term(ctx, t, sign, cut=True) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
         v0, v1 = terms[0][0], terms[1][0]
     terms.sort(key=lambda t: not aligned(t[0]))
+    if not aligned(terms[0][0]) and terms[0][0].tensor is not terms[1][0].tensor:
+        terms[0] = _padded(ctx, terms[0])
     v0 = terms[0][0]
-    if v0.channels + terms[1][0].channels > MAX_CHANNELS or min(v0.physical) < MIN_SIZE or not aligned(v0):
+    if v0.channels + terms[1][0].channels > MAX_CHANNELS or min(v0.physical) < MIN_SIZE:
         raise UnsupportedError(
             "E215",
             f"{node.op} of maps that cannot lie side by side in AI RAM",
             where=node.label,
             why=f"{v0.channels} + {terms[1][0].channels} channels of {v0.physical[1]}x{v0.physical[0]}; together at most "
-            f"{MAX_CHANNELS}, at least 4x4, and the first a multiple of {layout(v0).group} channels",
-            fix="use fewer channels, or a multiple of 4 channels",
+            f"{MAX_CHANNELS}, on maps of at least 4x4",
+            fix="use fewer channels",
         )
     tail = follow(ctx, node.output)
     stem = tail.before_pool.name
@@ -76,6 +79,23 @@ def lower_add(ctx: Context, node: Node) -> None:
     decide.kpu_rewrite(ctx, node, "a 1x1 convolution over both maps side by side", ctx.spent - before, taken)
 
 
+def _leave_out_large(ctx: Context, node: Node) -> None:
+    """Run the waiting convolutions on their own where both inputs and the sum are too many channels or bytes together."""
+    from openkpu.lower.conv import lower_deferred
+
+    def need() -> tuple[int, int]:
+        sources = [ctx.deferred[id(t)].inputs[0] if id(t) in ctx.deferred else t for t in node.inputs]
+        maps = [layout(ctx.map(t)) for t in sources]
+        channels = sum(m.channels for m in maps)
+        h, w = maps[0].height, maps[0].width
+        return channels, sum(m.bytes for m in maps) + FeatureMapLayout(node.output.shape[1], h, w).bytes
+
+    for t in sorted(node.inputs, key=lambda t: -ctx.deferred[id(t)].inputs[0].shape[1] if id(t) in ctx.deferred else 0):
+        channels, size = need()
+        if channels > MAX_CHANNELS or size > AI_RAM_BYTES:
+            lower_deferred(ctx, t)
+
+
 Term = tuple[View, NDArray[Any], NDArray[Any]]
 """A summand: a map, the 1x1 kernel applied to it, and its bias."""
 
@@ -97,13 +117,28 @@ def _term(ctx: Context, t: Tensor, sign: float, cut: bool = False) -> Term:
     return v, sign * np.eye(c, dtype=np.float32).reshape(c, c, 1, 1), np.zeros(c, np.float32)
 
 
-def _add_flat(ctx: Context, node: Node) -> None:
+def _padded(ctx: Context, term: Term) -> Term:
+    """Give a map more (zero) channels, so that its channels fill whole lines and another map can follow."""
+    v, w, b = term
+    c = v.channels
+    wide = c + -c % layout(v).group
+    t = ctx.kpu_conv(
+        v.tensor,
+        np.eye(wide, c, dtype=np.float32).reshape(wide, c, 1, 1),
+        np.zeros(wide, np.float32),
+        f"{v.tensor.name}.wide",
+    )
+    return v.on(t), np.concatenate([w, np.zeros((w.shape[0], wide - c, 1, 1), np.float32)], axis=1), b
+
+
+def _add_on_cpu(ctx: Context, node: Node) -> None:
+    """Add vectors and maps under 4x4 on the CPU, in float."""
     if node.op != "Add":
         raise UnsupportedError(
             "E215",
-            f"{node.op} of two vectors",
+            f"{node.op} of vectors or small maps",
             where=node.label,
-            why="the V3 runtime adds vectors; it has no subtraction",
+            why="the V3 runtime adds on the CPU; it has no subtraction",
             fix="negate the layer before it",
         )
     from openkpu.lower.conv import lower_deferred
@@ -111,8 +146,9 @@ def _add_flat(ctx: Context, node: Node) -> None:
     for t in node.inputs:
         lower_deferred(ctx, t)
     a, b = (ctx.flat(t) for t in node.inputs)
-    ctx.values[id(node.output)] = ctx.emit("CpuAdd", [a, b], a.shape, node.output.name)
-    decide.on_cpu(ctx, node, "vectors are added on the CPU", "", 0.0, expected=True)
+    out = ctx.emit("CpuAdd", [a, b], a.shape, node.output.name)
+    ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 else out
+    decide.on_cpu(ctx, node, "vectors and maps under 4x4 are added on the CPU", "", 0.0, expected=True)
 
 
 def lower_concat(ctx: Context, node: Node) -> None:

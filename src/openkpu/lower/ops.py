@@ -5,7 +5,8 @@ op                   inputs             attributes and meaning
 ==================== ================== ============================================================================
 KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
                                         3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
-                                        ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map
+                                        ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
+                                        element ``offset`` on
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice

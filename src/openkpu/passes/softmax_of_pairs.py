@@ -17,10 +17,15 @@ from openkpu.graph.ir import Graph, Node, Tensor
 def softmax_of_pairs(graph: Graph) -> None:
     """Rewrite every matching Softmax over more than one pair."""
     for node in [n for n in graph.nodes if n.op == "Softmax"]:
-        x = node.inputs[0]
-        if node.attrs["axis"] != len(x.shape) - 1 or x.shape[-1] != 2 or int(np.prod(x.shape[:-1])) == 1:
+        x, axis = node.inputs[0], node.attrs["axis"]
+        if x.shape[axis] != 2 or int(np.prod(x.shape)) == 2:
             continue
-        convs = _convs(graph, x)
+        if axis == len(x.shape) - 1:
+            convs = _convs(graph, x)
+        elif axis == 1 and len(x.shape) == 4:
+            convs = _conv(graph, x)
+        else:
+            continue
         if convs is None:
             continue
         for conv in convs:
@@ -47,16 +52,20 @@ def _convs(graph: Graph, t: Tensor, inner: bool = False) -> list[Node] | None:
             return None
         return _convs(graph, p.inputs[0], inner=True)
     if p.op == "Transpose" and tuple(p.attrs["perm"]) == (0, 2, 3, 1) and (inner or t.shape[-1] == 2):
-        conv_out = p.inputs[0]
-        conv = conv_out.producer
-        good = (
-            conv is not None
-            and conv.op == "Conv"
-            and len(graph.consumers(conv_out)) == 1
-            and not graph.is_output(conv_out)
-            and conv_out.shape[1] % 2 == 0
-            and conv.attrs["group"] == 1
-            and all(i.is_constant for i in conv.inputs[1:])
-        )
-        return [conv] if good and conv is not None else None
+        return _conv(graph, p.inputs[0])
     return None
+
+
+def _conv(graph: Graph, t: Tensor) -> list[Node] | None:
+    """Return the convolution that makes ``t`` for this one reader, if its channels are pairs."""
+    conv = t.producer
+    good = (
+        conv is not None
+        and conv.op == "Conv"
+        and len(graph.consumers(t)) == 1
+        and not graph.is_output(t)
+        and t.shape[1] % 2 == 0
+        and conv.attrs["group"] == 1
+        and all(i.is_constant for i in conv.inputs[1:])
+    )
+    return [conv] if good and conv is not None else None

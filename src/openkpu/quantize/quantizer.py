@@ -140,7 +140,7 @@ class Quantizer:
                 pre_stats[id(n)].add(values[pre[id(n)].name])
             for n in convs:
                 v = values[n.inputs[0].name]
-                v = v.reshape(1, v.shape[1], 1, 1) if n.attrs["vector"] else v
+                v = _as_map(n, v)
                 means = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0)
                 w, b = (np.asarray(t.data, np.float64) for t in n.inputs[1:])
                 pre_means[id(n)].append(_apply_taps(n, w, means) + b)
@@ -235,7 +235,7 @@ class Quantizer:
             out = node.output
             if node.op == "KpuConv":
                 x = as_u8(node.inputs[0])
-                x = x.reshape(*x.shape[:2], 1, 1) if node.attrs["vector"] else x
+                x = _as_map(node, x)
                 layer = self._layer(node, x[:run], c, pre_means[id(node)], result)
                 result.layers[id(node)] = layer
                 if node.attrs["vector"]:
@@ -355,6 +355,9 @@ class Quantizer:
         self, node: Node, x: Array, c: Calibration, pre_mean: NDArray[np.float64], result: Quantized
     ) -> QuantizedLayer:
         qin, qout = result.params[id(node.inputs[0])], result.params[id(node.output)]
+        if node.attrs["vector"]:
+            taken = slice(node.attrs["offset"], node.attrs["offset"] + node.inputs[1].shape[1])
+            qin = QParams(qin.scale[taken], qin.zero_point, qin.offset[taken])
         w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
         vector = node.attrs["vector"]
         shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
@@ -441,3 +444,11 @@ def _reshaped(p: QParams, node: Node) -> QParams:
         )
     repeat = after[1] // before[1]
     return QParams(np.repeat(p.scale, repeat), p.zero_point, np.repeat(p.offset, repeat))
+
+
+def _as_map(node: Node, x: Array) -> Array:
+    """Return a layer's input as maps (N, C, H, W); of a vector (N, K) the part that the layer reads."""
+    if not node.attrs["vector"]:
+        return x
+    first = node.attrs["offset"]
+    return x[:, first : first + node.inputs[1].shape[1]].reshape(len(x), -1, 1, 1)

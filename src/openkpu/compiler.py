@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.api import Model
-from openkpu.codegen.assemble import Assembled, Assembler
+from openkpu.codegen.v3 import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import MAIN_RAM_BYTES
@@ -132,7 +132,7 @@ def compile(
     quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
     calibrated = quantizer.calibrate([s.array for s in loaded])
     quantized = quantizer.choose(calibrated, range_method)
-    assembled = Assembler(lowered, quantized).run()
+    assembled = assemble(lowered, quantized)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))

@@ -1,0 +1,1 @@
+"""Readers of model files: file -> graph. Every node keeps the name it has in the source."""

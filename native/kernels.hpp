@@ -23,7 +23,8 @@ struct Gemm {
     size_t groups;
     const void* w;              // [tap][group][q][4], in the instruction set's own element type (Kernels::weight_bytes)
     size_t q;                   // 1..Kernels::oc_block output channels
-    size_t vectors;             // pixels / Kernels::lanes
+    size_t vectors;             // pixels / Kernels::lanes, rounded up
+    bool single;                // only the first pixel of the last vector is needed
     const int32_t* init;        // (q,)
     int32_t* acc;
     size_t acc_pitch;           // elements from one output channel to the next

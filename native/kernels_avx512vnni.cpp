@@ -206,18 +206,26 @@ void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     }
 }
 
-// P pixel vectors by Q output channels; up to 24 accumulators, 4 inputs and a weight fit the 32 registers.
-template <size_t P, size_t Q>
+// P pixel vectors by Q output channels; up to 24 accumulators, 4 inputs and a weight fit the 32 registers. With SINGLE
+// there is one more pixel; its accumulator's lanes are the output channels.
+template <size_t P, size_t Q, bool SINGLE = false>
 void tile(const Gemm& g, size_t vector) {
     __m512i acc[Q][P];
     for (size_t q = 0; q < Q; ++q) {
         for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_set1_epi32(g.init[q]);
     }
+    __m256i single = _mm256_setzero_si256();
     const uint8_t* const base = g.x + vector * kLanes * 4;
     const auto* w = static_cast<const int8_t*>(g.w);
     for (size_t t = 0; t < g.tap_count; ++t) {
         const uint8_t* x = base + g.taps[t];
         for (size_t k = 0; k < g.groups; ++k) {
+            if constexpr (SINGLE) {
+                int32_t four;
+                memcpy(&four, x + P * 64, 4);
+                const __m256i weights = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+                single = _mm256_dpbusd_epi32(single, _mm256_set1_epi32(four), weights);
+            }
             __m512i in[P];
             for (size_t p = 0; p < P; ++p) in[p] = _mm512_loadu_si512(x + p * 64);
             for (size_t q = 0; q < Q; ++q) {
@@ -231,11 +239,17 @@ void tile(const Gemm& g, size_t vector) {
         }
     }
     if (g.ramps != nullptr) {
-        const __m512i zero = _mm512_setzero_si512();
 #pragma GCC unroll 6
         for (size_t q = 0; q < Q; ++q) {
-            finish(acc[q][0], P > 1 ? acc[q][P > 1 ? 1 : 0] : zero, P > 2 ? acc[q][P > 2 ? 2 : 0] : zero,
-                   P > 3 ? acc[q][P > 3 ? 3 : 0] : zero, g.ramps[q], g.dst + q * g.dst_pitch + vector * kLanes);
+            __m512i last = P > 3 ? acc[q][P > 3 ? 3 : 0] : _mm512_setzero_si512();
+            if constexpr (SINGLE) {
+                static_assert(P == 3);
+                const __m512i lane = _mm512_set1_epi32(static_cast<int>(q));
+                last = _mm512_add_epi32(_mm512_permutexvar_epi32(lane, _mm512_castsi256_si512(single)),
+                                        _mm512_set1_epi32(g.init[q]));
+            }
+            finish(acc[q][0], P > 1 ? acc[q][P > 1 ? 1 : 0] : acc[q][0], P > 2 ? acc[q][P > 2 ? 2 : 0] : acc[q][0], last,
+                   g.ramps[q], g.dst + q * g.dst_pitch + vector * kLanes);
         }
         return;
     }
@@ -255,7 +269,13 @@ void rows(const Gemm& g) {
             case 1: tile<1, Q>(g, begin); break;
             case 2: tile<2, Q>(g, begin); break;
             case 3: tile<3, Q>(g, begin); break;
-            default: tile<4, Q>(g, begin); break;
+            default:
+                if (g.single && g.ramps != nullptr && end == g.vectors) {
+                    tile<3, Q, true>(g, begin);
+                } else {
+                    tile<4, Q>(g, begin);
+                }
+                break;
         }
     }
 }

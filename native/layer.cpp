@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kSlack = 64;               // pixels that a kernel may touch past the end
 constexpr size_t kAiRam = size_t{2} << 20;
 constexpr size_t kInputBlock = 24 * 1024;   // bytes of packed input that a block of pixels may use: half of an L1 cache
+constexpr size_t kBand = 96 * 1024;         // bytes of packed input at a time where the layer allows it: part of an L2 cache
 constexpr size_t kPlanes = 192 * 1024;      // bytes of finished planes kept before they are written: part of an L2 cache
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -57,8 +58,15 @@ int Layer::part_of(uint16_t weight, int part) const {
 void Layer::pack_dense(const uint16_t* weights) {
     groups_ = divide_up(g_.ic, 4);
     const size_t s = grid_.stride, kernel = static_cast<size_t>(g_.kernel), last = kernel - 1;
-    phase_rows_ = grid_.rows + last / s;
     pitch_ = grid_.columns + (grid_.column + last) / s;
+    // Bands end between pooling windows; windows that overlap the next one need the whole map.
+    band_rows_ = grid_.rows;
+    if (sampled_ || g_.pool_size == g_.pool_stride) {
+        const size_t unit = sampled_ ? 1 : static_cast<size_t>(g_.pool_size);
+        const size_t bands = divide_up(grid_.rows * pitch_ * s * s * groups_ * 4, kBand);
+        band_rows_ = std::min(grid_.rows, round_up(divide_up(grid_.rows, bands), unit));
+    }
+    phase_rows_ = band_rows_ + last / s;
     group_stride_ = round_up((phase_rows_ * pitch_ + kSlack) * 4, 64);    // interleave() may write past the end
     for (size_t ky = 0; ky < kernel; ++ky) {
         for (size_t kx = 0; kx < kernel; ++kx) {
@@ -147,12 +155,12 @@ void Layer::run(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
 
 // Packs one group of 4 input channels: every phase, with the ring of padding. Where the last group has fewer channels, a
 // present one stands in for a missing one: its weights are 0.
-void Layer::pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const {
+void Layer::pack_input(const uint8_t* src, uint8_t* x, size_t group, size_t row, size_t rows) const {
     const size_t s = grid_.stride, pad = g_.kernel == 3 ? 1 : 0, row_bytes = pitch_ * 4;
     Interleave v{};
     for (size_t i = 0; i < 4; ++i) {
         const size_t c = std::min(group * 4 + i, g_.ic - 1);
-        v.channel[i] = ai_ram + address(g_.src, g_.src_channel, g_.src_group, c);
+        v.channel[i] = src + address(g_.src, g_.src_channel, g_.src_group, c);
     }
     v.pitch = s * g_.src_row;
     v.dst_pitch = row_bytes;
@@ -168,15 +176,16 @@ void Layer::pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const {
             return first;
         };
         size_t left, right, top, bottom;
-        const size_t first_row = inside(phases_[f].row, g_.h, phase_rows_, top, bottom);
+        const size_t used_rows = rows + phase_rows_ - band_rows_;
+        const size_t first_row = inside(row * s + phases_[f].row, g_.h, used_rows, top, bottom);
         v.column = inside(phases_[f].column, g_.w, pitch_, left, right);
         v.n = right - left;
         v.rows = bottom - top;
         v.dst = plane + top * row_bytes + left * 4;
         if (v.n > 0 && v.rows > 0) {
-            Interleave rows = v;
-            for (const uint8_t*& channel : rows.channel) channel += first_row * g_.src_row;
-            lines ? k_.interleave_lines(rows) : k_.interleave(rows);
+            Interleave part = v;
+            for (const uint8_t*& channel : part.channel) channel += first_row * g_.src_row;
+            lines ? k_.interleave_lines(part) : k_.interleave(part);
         }
         // The padding comes after: interleave() may write past the end of its rows.
         for (size_t y = top; y < bottom && (left > 0 || right < pitch_); ++y) {
@@ -184,31 +193,57 @@ void Layer::pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const {
             memset(plane + y * row_bytes + right * 4, g_.pad_value, (pitch_ - right) * 4);
         }
         memset(plane, g_.pad_value, top * row_bytes);
-        memset(plane + bottom * row_bytes, g_.pad_value, (phase_rows_ - bottom) * row_bytes);
+        memset(plane + bottom * row_bytes, g_.pad_value, (used_rows - bottom) * row_bytes);
     }
 }
 
+size_t Layer::packed_bytes() const {
+    return phases_.size() * groups_ * group_stride_ + (kSlack + 2 * pitch_ + 16) * 4;
+}
+
+// The AI RAM to read from. The chip's result for maps that overlap is defined here as that of reading first: a layer
+// that writes before it has read everything gets a copy.
+const uint8_t* Layer::source(const uint8_t* ai_ram) const {
+    const auto last = [](size_t channels, size_t step, size_t group, size_t rows, size_t row, size_t width) {
+        return (channels - 1) / group * step + (std::min(channels, group) - 1) * (64 / group) + (rows - 1) * row + width;
+    };
+    const size_t src_end = g_.src + last(g_.ic, g_.src_channel, g_.src_group, g_.h, g_.src_row, g_.w);
+    const size_t dst_end = g_.dst + last(g_.oc, g_.dst_channel, g_.dst_group, g_.oh, g_.dst_row, g_.ow);
+    if (g_.src >= dst_end || g_.dst >= src_end) return ai_ram;
+    uint8_t* copy = scratch<5>(kAiRam);
+    memcpy(copy + g_.src, ai_ram + g_.src, src_end - g_.src);
+    return copy;
+}
+
 void Layer::run_dense(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
-    uint8_t* x = scratch<0>(phases_.size() * groups_ * group_stride_ + (kSlack + 2 * pitch_ + 16) * 4);
-    const size_t jobs = std::min(threads, groups_);
-    parallel_for(jobs, threads, [&](size_t j) {
-        for (size_t i = groups_ * j / jobs; i < groups_ * (j + 1) / jobs; ++i) pack_input(ai_ram, x, i);
-    });
-    const size_t plane = round_up(grid_.rows * pitch_, 64) + 64, q = k_.oc_block;
-    size_t share = std::max(q, kPlanes / plane / q * q);
-    if (threads > 1) share = std::min(share, std::max(q, round_up(divide_up(g_.oc, 2 * threads), q)));
-    parallel_for(divide_up(g_.oc, share), threads, [&](size_t job) {
-        dense_block(x, job * share, std::min(g_.oc, (job + 1) * share), ai_ram, out);
+    const size_t bands = divide_up(grid_.rows, band_rows_);
+    const uint8_t* src = bands == 1 ? ai_ram : source(ai_ram);
+    // Many bands are shared out as they are; of few, each is packed and computed by all threads.
+    const size_t outer = bands >= 2 * threads ? threads : 1, inner = threads / outer;
+    parallel_for(bands, outer, [&](size_t band) {
+        const size_t row = band * band_rows_, rows = std::min(band_rows_, grid_.rows - row);
+        uint8_t* x = scratch<0>(packed_bytes());
+        const size_t jobs = std::min(inner, groups_);
+        parallel_for(jobs, inner, [&](size_t j) {
+            for (size_t i = groups_ * j / jobs; i < groups_ * (j + 1) / jobs; ++i) pack_input(src, x, i, row, rows);
+        });
+        const size_t plane = round_up(rows * pitch_, 64) + 64, q = k_.oc_block;
+        size_t share = std::max(q, kPlanes / plane / q * q);
+        if (inner > 1) share = std::min(share, std::max(q, round_up(divide_up(g_.oc, 2 * inner), q)));
+        parallel_for(divide_up(g_.oc, share), inner, [&](size_t job) {
+            dense_block(x, row, rows, job * share, std::min(g_.oc, (job + 1) * share), ai_ram, out);
+        });
     });
 }
 
-// Computes and writes output channels [oc_begin, oc_end); oc_begin is a multiple of oc_block.
-void Layer::dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_t* ai_ram, uint8_t* out) const {
+// Computes and writes output channels [oc_begin, oc_end) of a band; oc_begin is a multiple of oc_block.
+void Layer::dense_block(const uint8_t* x, size_t row, size_t rows, size_t oc_begin, size_t oc_end, uint8_t* ai_ram,
+                        uint8_t* out) const {
     const size_t lanes = k_.lanes;
-    const size_t pixels = (grid_.rows - 1) * pitch_ + grid_.columns;
+    const size_t pixels = (rows - 1) * pitch_ + grid_.columns;
     const size_t vectors = divide_up(pixels, lanes);
-    const size_t plane = round_up(grid_.rows * pitch_, 64) + 64;
-    size_t most = std::clamp(kInputBlock / (4 * groups_), size_t{64}, size_t{512}) / 64 * 64 / lanes;
+    const size_t plane = round_up(rows * pitch_, 64) + 64;
+    const size_t most = std::clamp(kInputBlock / (4 * groups_), size_t{64}, size_t{512}) / 64 * 64 / lanes;
     const size_t blocks = divide_up(vectors, most);
 
     uint8_t* planes = scratch<1>((oc_end - oc_begin) * plane);
@@ -227,6 +262,7 @@ void Layer::dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_
         gemm.group_stride = group_stride_;
         gemm.groups = groups_;
         gemm.vectors = v1 - v0;
+        gemm.single = b + 1 == blocks && pixels % lanes == 1;
         gemm.acc_pitch = acc_pitch;
         if (need_sum) {
             gemm.w = ones_.data();
@@ -261,24 +297,15 @@ void Layer::dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_
             }
         }
     }
-    for (size_t o = oc_begin; o < oc_end; ++o) write_channel(planes + (o - oc_begin) * plane, pitch_, o, ai_ram, out);
+    for (size_t o = oc_begin; o < oc_end; ++o) {
+        write_channel(planes + (o - oc_begin) * plane, pitch_, row, rows, o, ai_ram, out);
+    }
 }
 
 // -- depthwise --------------------------------------------------------------------------------------------------------
 
 void Layer::run_depthwise(uint8_t* ai_ram, size_t threads, uint8_t* out) const {
-    // Channels are read and written one after the other; the chip's result for maps that overlap is that of reading first.
-    const auto last = [](size_t channels, size_t step, size_t group, size_t rows, size_t row, size_t width) {
-        return (channels - 1) / group * step + (std::min(channels, group) - 1) * (64 / group) + (rows - 1) * row + width;
-    };
-    const size_t src_end = g_.src + last(g_.ic, g_.src_channel, g_.src_group, g_.h, g_.src_row, g_.w);
-    const size_t dst_end = g_.dst + last(g_.oc, g_.dst_channel, g_.dst_group, g_.oh, g_.dst_row, g_.ow);
-    const uint8_t* src = ai_ram;
-    if (g_.src < dst_end && g_.dst < src_end) {
-        uint8_t* copy = scratch<0>(kAiRam);
-        memcpy(copy + g_.src, ai_ram + g_.src, src_end - g_.src);
-        src = copy;
-    }
+    const uint8_t* src = source(ai_ram);
     if (by_lines_) {
         const size_t groups = divide_up(g_.oc, g_.src_group), jobs = threads == 1 ? 1 : std::min(groups, 4 * threads);
         parallel_for(jobs, threads, [&](size_t job) {
@@ -378,7 +405,7 @@ void Layer::depthwise_channel(const uint8_t* src, size_t c, uint8_t* ai_ram, uin
             finish_row(acc, n, c, plane + y * w);
         }
     }
-    write_channel(plane, w, c, ai_ram, out);
+    write_channel(plane, w, 0, h, c, ai_ram, out);
 }
 
 // -- both -------------------------------------------------------------------------------------------------------------
@@ -404,40 +431,45 @@ void Layer::finish_row_exactly(const int32_t* const parts[2], const int32_t* sum
     }
 }
 
-// Pools one channel's plane and writes it to AI RAM and to out.
-void Layer::write_channel(const uint8_t* plane, size_t pitch, size_t c, uint8_t* ai_ram, uint8_t* out) const {
-    uint8_t* dst = ai_ram + address(g_.dst, g_.dst_channel, g_.dst_group, c);
-    uint8_t* dense = out == nullptr ? nullptr : out + c * g_.oh * g_.ow;
-    if (sampled_ || (g_.pool_size == 1 && g_.oh <= g_.h && g_.ow <= g_.w)) {
-        k_.copy_rows(plane, pitch, dst, g_.dst_row, g_.ow, g_.oh);
-        if (dense != nullptr) k_.copy_rows(plane, pitch, dense, g_.ow, g_.ow, g_.oh);
+// Pools a channel's plane, grid rows [row, row + rows), and writes it to AI RAM and to out.
+void Layer::write_channel(const uint8_t* plane, size_t pitch, size_t row, size_t rows, size_t c, uint8_t* ai_ram,
+                          uint8_t* out) const {
+    const bool copy = sampled_ || (g_.pool_size == 1 && g_.oh <= g_.h && g_.ow <= g_.w);
+    const size_t stride = sampled_ ? 1 : static_cast<size_t>(g_.pool_stride);
+    const size_t begin = row / stride, end = row + rows == grid_.rows ? g_.oh : std::min(g_.oh, (row + rows) / stride);
+    if (begin >= end) return;
+    uint8_t* dst = ai_ram + address(g_.dst, g_.dst_channel, g_.dst_group, c) + begin * g_.dst_row;
+    uint8_t* dense = out == nullptr ? nullptr : out + (c * g_.oh + begin) * g_.ow;
+    if (copy) {
+        k_.copy_rows(plane, pitch, dst, g_.dst_row, g_.ow, end - begin);
+        if (dense != nullptr) k_.copy_rows(plane, pitch, dense, g_.ow, g_.ow, end - begin);
         return;
     }
-    uint8_t* row = scratch<4>(g_.ow + kSlack);
-    for (size_t y = 0; y < g_.oh; ++y) {
-        pool_row(plane, pitch, y, row);
-        k_.copy_rows(row, 0, dst + y * g_.dst_row, 0, g_.ow, 1);
-        if (dense != nullptr) k_.copy_rows(row, 0, dense + y * g_.ow, 0, g_.ow, 1);
+    uint8_t* pooled = scratch<4>(g_.ow + kSlack);
+    for (size_t y = begin; y < end; ++y, dst += g_.dst_row) {
+        pool_row(plane, pitch, row, y, pooled);
+        k_.copy_rows(pooled, 0, dst, 0, g_.ow, 1);
+        if (dense != nullptr) k_.copy_rows(pooled, 0, dense + (y - begin) * g_.ow, 0, g_.ow, 1);
     }
 }
 
-// One pooled row. The part whose windows lie inside the map runs in the kernels; at the edges max ignores what is
+// One pooled row of a plane that starts at grid row `row`. The part whose windows lie inside the map runs in the kernels; at the edges max ignores what is
 // outside, mean takes the nearest pixel, select gives 0.
-void Layer::pool_row(const uint8_t* plane, size_t pitch, size_t oy, uint8_t* dst) const {
+void Layer::pool_row(const uint8_t* plane, size_t pitch, size_t row, size_t oy, uint8_t* dst) const {
     const size_t size = static_cast<size_t>(g_.pool_size), stride = static_cast<size_t>(g_.pool_stride);
     const size_t top = oy * stride, column = static_cast<size_t>(g_.pool_column);
     size_t done = 0;
     if (g_.pool_op == PoolOp::select) {
         for (size_t x = 0; x < g_.ow; ++x) {
             const size_t at = x * stride + column;
-            dst[x] = top < g_.h && at < g_.w ? plane[top * pitch + at] : 0;
+            dst[x] = top < g_.h && at < g_.w ? plane[(top - row) * pitch + at] : 0;
         }
         return;
     }
     if (top + size <= g_.h && g_.w >= size) {
         done = std::min(g_.ow, (g_.w - size) / stride + 1);
         const uint8_t* rows[4] = {};
-        for (size_t y = 0; y < size; ++y) rows[y] = plane + (top + y) * pitch;
+        for (size_t y = 0; y < size; ++y) rows[y] = plane + (top + y - row) * pitch;
         k_.pool(g_.pool_op, g_.pool_size, g_.pool_stride, rows, done, dst);
     }
     const bool max = g_.pool_op == PoolOp::max;
@@ -447,7 +479,7 @@ void Layer::pool_row(const uint8_t* plane, size_t pitch, size_t oy, uint8_t* dst
             for (size_t dx = 0; dx < size; ++dx) {
                 const size_t yy = top + dy, xx = x * stride + dx;
                 if (max && (yy >= g_.h || xx >= g_.w)) continue;
-                const unsigned v = plane[std::min(yy, g_.h - 1) * pitch + std::min(xx, g_.w - 1)];
+                const unsigned v = plane[(std::min(yy, g_.h - 1) - row) * pitch + std::min(xx, g_.w - 1)];
                 total = max ? std::max(total, v) : total + v;
             }
         }

@@ -28,8 +28,12 @@ class Layer {
     void pack_dense(const uint16_t* weights);
     void pack_depthwise(const uint16_t* weights);
     int part_of(uint16_t weight, int part) const;
-    void pack_input(const uint8_t* ai_ram, uint8_t* x, size_t group) const;
-    void dense_block(const uint8_t* x, size_t oc_begin, size_t oc_end, uint8_t* ai_ram, uint8_t* out) const;
+    // Bands are runs of grid rows [row, row + rows).
+    void pack_input(const uint8_t* src, uint8_t* x, size_t group, size_t row, size_t rows) const;
+    void dense_block(const uint8_t* x, size_t row, size_t rows, size_t oc_begin, size_t oc_end, uint8_t* ai_ram,
+                     uint8_t* out) const;
+    const uint8_t* source(const uint8_t* ai_ram) const;
+    size_t packed_bytes() const;
     void run_dense(uint8_t* ai_ram, size_t threads, uint8_t* out) const;
     void pack_pieces();
     void depthwise_lines(const uint8_t* src, size_t group, uint8_t* ai_ram, uint8_t* out) const;
@@ -37,8 +41,9 @@ class Layer {
     void run_depthwise(uint8_t* ai_ram, size_t threads, uint8_t* out) const;
     void finish_row(const int32_t* acc, size_t n, size_t c, uint8_t* dst) const;
     void finish_row_exactly(const int32_t* const parts[2], const int32_t* sum_x, size_t n, size_t c, uint8_t* dst) const;
-    void write_channel(const uint8_t* plane, size_t pitch, size_t c, uint8_t* ai_ram, uint8_t* out) const;
-    void pool_row(const uint8_t* plane, size_t pitch, size_t oy, uint8_t* dst) const;
+    void write_channel(const uint8_t* plane, size_t pitch, size_t row, size_t rows, size_t c, uint8_t* ai_ram,
+                       uint8_t* out) const;
+    void pool_row(const uint8_t* plane, size_t pitch, size_t row, size_t oy, uint8_t* dst) const;
 
     const Kernels& k_;
     Geometry g_;
@@ -50,7 +55,8 @@ class Layer {
 
     // dense
     size_t groups_ = 0;                     // of 4 input channels
-    size_t phase_rows_ = 0, pitch_ = 0;     // the packed input: phases of (phase_rows_, pitch_) pixels
+    size_t band_rows_ = 0;                  // grid rows that are packed at a time
+    size_t phase_rows_ = 0, pitch_ = 0;     // a packed band: phases of (phase_rows_, pitch_) pixels
     size_t group_stride_ = 0;               // bytes
     struct Phase {
         size_t row, column;                 // of the padded input, modulo the stride

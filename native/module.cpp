@@ -86,6 +86,7 @@ NB_MODULE(_native, m) {
     nb::class_<BoundLayer>(m, "Layer")
         .def(nb::new_(&BoundLayer::make), nb::arg("isa"), nb::arg("geometry"), nb::arg("weights"), nb::arg("norm"),
              nb::arg("activation"))
-        .def("run", &BoundLayer::run, nb::arg("ai_ram"), nb::arg("threads"), nb::arg("out").none())
+        .def("run", &BoundLayer::run, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
+             nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
 }

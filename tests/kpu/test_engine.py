@@ -13,8 +13,9 @@ from kpu_cases import cases, identity_table, registers
 from numpy.typing import NDArray
 
 from openkpu.errors import EnvironmentError_, InputError, MemoryLimitError
-from openkpu.k210 import AI_RAM_BYTES
+from openkpu.k210 import AI_LINES, AI_RAM_BYTES
 from openkpu.kpu import engine, reference
+from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import BatchNorm, KpuLayer
 from openkpu.kpu.monitor import Monitor
 
@@ -94,22 +95,28 @@ def test_monitor_reports_as_the_reference() -> None:
 
 
 def test_instruction_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for isa in engine.available():
-        monkeypatch.setenv("OPENKPU_ISA", isa)
-        assert engine.default_isa() == isa
-    monkeypatch.setenv("OPENKPU_ISA", "avx1024")
     layer, ram = ordinary()
-    with pytest.raises(EnvironmentError_, match="avx1024") as e:
-        engine.run_layer(layer, ram)
-    assert e.value.code == "E540"
-    monkeypatch.delenv("OPENKPU_ISA")
-    assert engine.default_isa() == engine.available()[0]
+    try:
+        for isa in engine.available():
+            monkeypatch.setenv("OPENKPU_ISA", isa)
+            engine.default_isa.cache_clear()
+            assert engine.default_isa() == isa
+        monkeypatch.setenv("OPENKPU_ISA", "avx1024")
+        engine.default_isa.cache_clear()
+        with pytest.raises(EnvironmentError_, match="avx1024") as e:
+            engine.run_layer(layer, ram)
+        assert e.value.code == "E540"
+        monkeypatch.delenv("OPENKPU_ISA")
+        assert engine.default_isa() == engine.available()[0]
+    finally:
+        engine.default_isa.cache_clear()
 
 
 def test_without_the_extension_the_reference_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openkpu._native", None)
-    engine._native.cache_clear()
-    engine.available.cache_clear()
+    caches = (engine._native, engine.available, engine.default_isa)
+    for cached in caches:
+        cached.cache_clear()
     try:
         layer, ram = ordinary()
         expected = ram.copy()
@@ -119,12 +126,15 @@ def test_without_the_extension_the_reference_runs(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(ram, expected)
         assert engine.available() == (engine.REFERENCE,)
     finally:
-        engine._native.cache_clear()
-        engine.available.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
 
 
 def test_wrong_arguments_are_named() -> None:
     layer, ram = ordinary()
+    engine.run_layer(layer, ram)  # the second call takes the short way
+    with pytest.raises(InputError, match="E441"):
+        engine.run_layer(layer, ram, out=np.empty((7, 9, 21), np.int8))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="E441"):
         engine.run_layer(layer, ram, out=np.empty((7, 9, 20), np.uint8))
     with pytest.raises(InputError, match="E442"):
@@ -134,3 +144,42 @@ def test_wrong_arguments_are_named() -> None:
     bad = replace(layer, registers=replace(layer.registers, image_dst_addr=32767), cache={})
     with pytest.raises(MemoryLimitError, match="E340"):
         engine.run_layer(bad, ram)
+
+
+@native
+@pytest.mark.parametrize("pool", range(10))
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_large_maps(pool: int, kernel: int, overlap: bool) -> None:
+    """Maps that are computed in several bands of rows; with overlap the output lies over the input."""
+    rng = np.random.default_rng(pool)
+    r = registers(9, 101, 131, 5, kernel_type=kernel // 2, pool_type=pool, arg_x=-128, dst=700 if overlap else 16384)
+    norm = BatchNorm(np.full(5, 1 << 13), rng.integers(-3 << 16, 3 << 17, 5), np.full(5, 12))
+    table = identity_table()
+    table = replace(table, y_mul=table.y_mul << 7, shift=np.full(16, 17 if kernel == 1 else 18))
+    layer = KpuLayer(r, rng.integers(0, 256, (5, 9, kernel, kernel), np.uint8), norm, table)
+    ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
+    for threads in (1, 3):
+        assert_equal(layer, ram, threads)
+
+
+@native
+@pytest.mark.parametrize("width", [1, 7, 14, 16, 17, 28, 32, 33, 56, 64, 65, 112, 130])
+@pytest.mark.parametrize("place", [0, 1])
+def test_depthwise_by_lines(width: int, place: int) -> None:
+    """Natural layouts, at the first and at the last byte of AI RAM, with many results close to a tie."""
+    channels, height = 7, 5
+    lines = FeatureMapLayout(channels, height, width).lines
+    rng = np.random.default_rng(width)
+    src, dst = (0, AI_LINES - lines) if place == 0 else (AI_LINES - lines, 0)
+    r = registers(channels, height, width, channels, src=src, dst=dst, kernel_type=1, depth_wise_layer=1,
+                  arg_x=-128, pad_value=33)
+    # steps of 1/512 of the result, so that one value in a few vectors is too close to a tie
+    norm = BatchNorm(np.full(channels, 3001), rng.integers(-3000, 30000, channels), np.full(channels, 10))
+    table = identity_table()
+    layer = KpuLayer(r, rng.integers(60, 196, (channels, 1, 3, 3), np.uint8), norm,
+                     replace(table, y_mul=table.y_mul * 64, shift=np.full(16, 15), bias=np.full(16, 9)))
+    ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
+    assert_equal(layer, ram)
+    assert layer.cache[NATIVE[0]].path == "ramp"  # type: ignore[attr-defined]
+    assert 20 < np.unique(reference.run_layer(layer, ram)).size or width == 1

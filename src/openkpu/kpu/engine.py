@@ -34,8 +34,9 @@ def available() -> tuple[str, ...]:
     return (*(native.isas() if native is not None else ()), REFERENCE)
 
 
+@functools.cache
 def default_isa() -> str:
-    """The environment variable OPENKPU_ISA, or the best instruction set here. E540 when the named one cannot run."""
+    """The environment variable OPENKPU_ISA (read once), or the best instruction set here. E540 when it cannot run."""
     return _checked_isa(os.environ.get("OPENKPU_ISA") or available()[0])
 
 
@@ -47,21 +48,28 @@ def run_layer(layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, m
     ``available()``. With a ``monitor`` the reference runs, which is the one that counts. The GIL is released while the
     kernels run; two calls must not share one AI RAM. Raises as the reference does, and E540 for an unknown ``isa``.
     """
+    if isa is None:
+        isa = default_isa()
+    if monitor is None and 1 <= threads <= MAX_THREADS and (packed := layer.cache.get(isa)) is not None:
+        try:
+            packed.run(ai_ram, threads, out)  # type: ignore[attr-defined]
+        except (TypeError, ValueError):  # arrays of another type or shape: the checks below say which
+            pass
+        else:
+            return out
     check_ai_ram(ai_ram)
     if out is not None:
         check_out(layer, out)
     if not 1 <= threads <= MAX_THREADS:
         raise InputError("E442", "this number of threads is not possible", where="argument threads",
                          why=f"threads = {threads}, allowed: 1..{MAX_THREADS}", fix="use threads=1")
-    isa = default_isa() if isa is None else _checked_isa(isa)
+    isa = _checked_isa(isa)
     if monitor is not None or isa == REFERENCE:
         dense = reference.run_layer(layer, ai_ram, monitor=monitor)
         if out is not None:
             out[:] = dense
         return out
-    packed: Any = layer.cache.get(isa)
-    if packed is None:
-        packed = layer.cache[isa] = _pack(layer, isa)
+    layer.cache[isa] = packed = _pack(layer, isa)
     packed.run(ai_ram, threads, out)
     return out
 

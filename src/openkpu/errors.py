@@ -1,7 +1,7 @@
-"""One hierarchy for everything that can go wrong, so that every message answers the same five questions.
+"""One hierarchy for everything that can go wrong: every message answers the same five questions.
 
-``code`` is stable (documentation and scripts may rely on it), ``what`` happened, ``where`` (file and offset, layer, option),
-``why`` (the rule with its limit and the actual value), and the ``fix``.
+``code`` is stable (documentation and scripts may rely on it), ``what`` happened, ``where`` (file and offset, layer,
+option), ``why`` (the rule with its limit and the actual value), and the ``fix``.
 
 Families of codes: E1xx a file that cannot be read; E2xx a model or layer that cannot be mapped; E3xx memory;
 E4xx input data; E5xx the environment (missing extra, missing file).
@@ -52,5 +52,5 @@ class InputError(OpenKPUError):
     """E4xx: input data of the wrong shape, type or range."""
 
 
-class EnvironmentError_(OpenKPUError):
+class EnvironmentError_(OpenKPUError):  # noqa: N801, N818 - the built-in name is taken
     """E5xx: a missing file, a missing extra, a tool that is not there."""

@@ -137,8 +137,8 @@ class Assembler:
                 [out],
             )
             return out
-        # A layer's result is in AI RAM and wanted in main RAM too. No shipped model reads the AI-RAM copy of a layer that
-        # also writes main RAM, so it is not known to be whole; the layer runs once more instead.
+        # A layer's result is in AI RAM and wanted in main RAM too. No shipped model reads the AI-RAM copy of a layer
+        # that also writes main RAM, so it is not known to be whole; the layer runs once more instead.
         self.conv(
             self.q.layers[id(node)].layer,
             self.get(node.inputs[0], Domain.AI),
@@ -240,16 +240,14 @@ class Assembler:
             self.forms[id(t), Domain.F32] = b
         self.inputs.append(b)
         first = next((n for n in self.graph.nodes if n.op != "Reshape"), None)
-        if b.memory is Memory.MAIN:
-            if first is None or first.op != "CpuFullyConnected":
-                raise UnsupportedError(
-                    "E231",
-                    "a float input that is not read by a fully connected layer first",
-                    where=f"input '{t.name}'",
-                    why="kmodel V3 starts with a KPU layer on a uint8 picture or "
-                    "with a fully connected layer on floats",
-                    fix="give the model a picture (1, C, H, W)",
-                )
+        if b.memory is Memory.MAIN and (first is None or first.op != "CpuFullyConnected"):
+            raise UnsupportedError(
+                "E231",
+                "a float input that is not read by a fully connected layer first",
+                where=f"input '{t.name}'",
+                why="kmodel V3 starts with a KPU layer on a uint8 picture or with a fully connected layer on floats",
+                fix="give the model a picture (1, C, H, W)",
+            )
 
     def conv(
         self,
@@ -258,15 +256,16 @@ class Assembler:
         target: Buffer,
         main: Buffer | None,
         tensor: Tensor | None,
-        main_shape: tuple[int, ...] | None = None,
     ) -> None:
+        """A KPU layer from one feature map to another, and to main RAM where ``main`` is given."""
+
         def make() -> p.Step:
             registers = replace(
                 layer.registers,
                 image_src_addr=source.start // AI_LINE_BYTES,
                 image_dst_addr=target.start // AI_LINE_BYTES,
             )
-            out = main.operand(main_shape or layer.output_shape) if main is not None else None
+            out = main.operand(layer.output_shape) if main is not None else None
             return p.KpuConv(
                 layer=replace(layer, registers=registers, cache={}), main_output=out, flags=int(main is not None)
             )

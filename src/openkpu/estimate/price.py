@@ -2,8 +2,8 @@
 
 KPU: fitted to the 22 per-layer times published for the face-detection V3 model (nncase issue 77), in-sample mean error
 2 %. A *word-op* is one 64-byte line of AI RAM against one kernel of one input-output channel pair; 1x1 and 3x3 kernels
-cost the same. CPU: derived from nncase issues 95 to 97 (V4 runtime on the chip) and, for float matrix products, from the
-74 ms that the same network loses when its 768x1000 product moves to the CPU; rough, good enough to choose by.
+cost the same. CPU: derived from nncase issues 95 to 97 (V4 runtime on the chip) and, for float matrix products, from
+the 74 ms that the same network loses when its 768x1000 product moves to the CPU; rough, good enough to choose by.
 """
 
 from __future__ import annotations

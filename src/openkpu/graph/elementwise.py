@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -148,13 +149,13 @@ class Piece:
 
 
 def pieces(expr: Expr) -> list[Piece] | None:
-    """Return the straight pieces of a continuous piecewise-linear function, or None if it is not one (or has over 12)."""
+    """Return the straight pieces of a continuous piecewise-linear function; None for others and for over 12 pieces."""
     kinks = linear_kinks(expr)
     if kinks is None or len(kinks) > 11:
         return None
     borders = [-math.inf, *kinks, math.inf]
     result: list[Piece] = []
-    for low, high in zip(borders, borders[1:], strict=False):
+    for low, high in pairwise(borders):
         a = low if low > -math.inf else (high - 2 if high < math.inf else -1.0)
         b = high if high < math.inf else a + 2
         p = np.array([a + (b - a) * 0.25, a + (b - a) * 0.75])
@@ -200,7 +201,7 @@ def _crossings(expr: Expr, kinks: list[float]) -> list[float]:
     """Return where a piecewise-linear expression with the given kinks is zero."""
     borders = [-math.inf, *sorted(set(kinks)), math.inf]
     found = []
-    for low, high in zip(borders, borders[1:], strict=False):
+    for low, high in pairwise(borders):
         a = low if low > -math.inf else (high - 1e3 if high < math.inf else -1e3)
         b = high if high < math.inf else a + 2e3
         ya, yb = (float(v) for v in expr(np.array([a + 1e-9 * abs(a), b - 1e-9 * abs(b)])))
@@ -213,6 +214,6 @@ def _crossings(expr: Expr, kinks: list[float]) -> list[float]:
 
 
 def is_homogeneous(expr: Expr) -> bool:
-    """Whether ``f(k x) = k f(x)`` for every k > 0 (identity, ReLU, leaky ReLU, abs): channels may then be scaled apart."""
+    """Whether ``f(k x) = k f(x)`` for every k > 0 (identity, ReLU, leaky ReLU, abs): channels may be scaled apart."""
     p = pieces(expr)
     return p is not None and all(abs(q.offset) < 1e-9 for q in p) and all(q.start in (-math.inf, 0.0) for q in p)

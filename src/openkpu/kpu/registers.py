@@ -15,7 +15,7 @@ BYTES: Final = WORDS * 8
 
 
 def _bits(word: int, low: int, width: int, doc: str, *, signed: bool = False, plus: int = 0, default: int = 0) -> Any:
-    """Declare a bit field: ``width`` bits of 64-bit ``word`` from bit ``low``; the stored number is value - ``plus``."""
+    """Declare a bit field: ``width`` bits of ``word`` from bit ``low``; the stored number is value - ``plus``."""
     meta = {"word": word, "low": low, "width": width, "signed": signed, "plus": plus, "doc": doc}
     return field(default=default, metadata=meta)
 

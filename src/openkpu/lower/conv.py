@@ -294,8 +294,8 @@ def _dilated(
             "E212",
             f"dilated convolution, dilation {node.attrs['dilations']}",
             where=node.label,
-            why=f"for V3 it must be 3x3 with stride 1, padding = dilation and at most {MAX_CHANNELS // 9} input channels; "
-            f"it is {w.shape[2]}x{w.shape[3]}, padding {node.attrs['pads']}, {c} channels",
+            why=f"for V3 it must be 3x3 with stride 1, padding = dilation and at most {MAX_CHANNELS // 9} input "
+            f"channels; it is {w.shape[2]}x{w.shape[3]}, padding {node.attrs['pads']}, {c} channels",
             fix="use dilation 1, or two 3x3 convolutions",
         )
     x = ctx.materialize(x, stem)

@@ -27,10 +27,8 @@ def conv(ctx: Context, node: Node, taken: Sequence[Node], us: float, *, joined: 
         tuple(a["pads"]),
     )
     rules = [(r, why) for r, why in broken(s) if r.code != "R11"]
-    if a["group"] == c and tuple(a["strides"]) == (2, 2):
-        how = ["stride handed on to the next 1x1 convolution"]
-    else:
-        how = []
+    handed_on = a["group"] == c > 1 and tuple(a["strides"]) == (2, 2)
+    how = ["stride handed on to the next 1x1 convolution"] if handed_on else []
     names = {
         "R02": "stride on the CPU",
         "R03": "other padding as a part of the map, shifted copies or a CPU pad",

@@ -53,8 +53,8 @@ def lower_add(ctx: Context, node: Node) -> None:
             "E215",
             f"{node.op} of maps that cannot lie side by side in AI RAM",
             where=node.label,
-            why=f"{v0.channels} + {terms[1][0].channels} channels of {v0.physical[1]}x{v0.physical[0]}; together at most "
-            f"{MAX_CHANNELS}, on maps of at least 4x4",
+            why=f"{v0.channels} + {terms[1][0].channels} channels of {v0.physical[1]}x{v0.physical[0]}; together "
+            f"at most {MAX_CHANNELS}, on maps of at least 4x4",
             fix="use fewer channels",
         )
     tail = follow(ctx, node.output)
@@ -80,7 +80,7 @@ def lower_add(ctx: Context, node: Node) -> None:
 
 
 def _leave_out_large(ctx: Context, node: Node) -> None:
-    """Run the waiting convolutions on their own where both inputs and the sum are too many channels or bytes together."""
+    """Run waiting convolutions on their own where all maps together are too many channels or bytes."""
     from openkpu.lower.conv import lower_deferred
 
     def need() -> tuple[int, int]:

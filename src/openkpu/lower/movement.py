@@ -1,4 +1,4 @@
-"""Operators that only move values: Reshape, Transpose, Pad, Resize, Softmax's and Elementwise's placement on flat values."""
+"""Operators that move values, and those on flat values: Reshape, Transpose, Pad, Resize, Softmax, Elementwise."""
 
 from __future__ import annotations
 

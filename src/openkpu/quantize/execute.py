@@ -61,7 +61,14 @@ def float_op(node: Node, inputs: list[Array]) -> Array:
     if node.op == "CpuConcat":
         return np.concatenate(inputs, axis=a["axis"])
     if node.op == "CpuAveragePool":
-        return _windows(x, a["kernel"], a["stride"], (-a["pads"][0], -a["pads"][1]), node.output.shape[2:], np.nanmean)
+        return _windows(
+            x,
+            a["kernel"],
+            a["stride"],
+            (-a["pads"][0], -a["pads"][1]),
+            (node.output.shape[2], node.output.shape[3]),
+            np.nanmean,
+        )
     raise ValueError(f"no float operator {node.op}")
 
 

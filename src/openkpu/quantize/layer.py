@@ -27,7 +27,10 @@ UNIT_BITS = 16
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """What a layer shall compute: ``pool(fn(conv(x, w) + b))``. w is (oc, ic or 1, k, k); (c, h, w) the input's shape."""
+    """What a layer shall compute: ``pool(fn(conv(x, w) + b))``.
+
+    w is (oc, ic or 1, k, k); shape is the input's (c, h, w).
+    """
 
     shape: tuple[int, int, int]
     w: NDArray[Any]
@@ -53,7 +56,7 @@ class QuantizedLayer:
 def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
     w = np.asarray(spec.w, np.float64)
-    return w * (qin.scale.reshape(-1, 1, 1, 1) if spec.depthwise else qin.scale.reshape(1, -1, 1, 1))
+    return np.asarray(w * qin.scale.reshape((-1, 1, 1, 1) if spec.depthwise else (1, -1, 1, 1)))
 
 
 def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Quantise a lowered graph: calibrate once, then try the ways to choose ranges and keep the one with the best output SNR.
+"""Quantise a lowered graph: calibrate once, try the ways to choose ranges, keep the one with the best output SNR.
 
 For one way, the layers are made in execution order, and each runs on the calibration pictures as the chip would, right
 after it was made. So the next layer is fitted to what it will really get: its bias is corrected by the difference of
@@ -79,7 +79,7 @@ class Calibration:
 
 
 class Quantizer:
-    """Quantises one lowered graph. ``input_params`` holds the meaning of a uint8 picture's values (None: float input)."""
+    """Quantises one lowered graph; ``input_params`` says what a picture's values mean (None: float input)."""
 
     def __init__(
         self,
@@ -298,10 +298,8 @@ class Quantizer:
                 continue
             source = [result.params[id(i)] for i in node.inputs if id(i) in result.params]
             if not source:
-                s = stats.get(id(t))
-                if s is not None:
-                    result.params[id(t)] = from_range(*s.extremes, t.shape[1])
-            elif node.op == "KpuConcat":
+                continue
+            if node.op == "KpuConcat":
                 result.params[id(t)] = QParams.side_by_side(source)
             elif node.op == "Reshape":
                 result.params[id(t)] = _reshaped(source[0], node)

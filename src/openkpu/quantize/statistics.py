@@ -34,12 +34,12 @@ class Statistics:
     @property
     def low(self) -> NDArray[np.float64]:
         """Least value of each channel."""
-        return np.min(self.lows, axis=0).astype(np.float64)
+        return np.asarray(np.min(self.lows, axis=0), np.float64)
 
     @property
     def high(self) -> NDArray[np.float64]:
         """Greatest value of each channel."""
-        return np.max(self.highs, axis=0).astype(np.float64)
+        return np.asarray(np.max(self.highs, axis=0), np.float64)
 
     @property
     def extremes(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Means of a convolution's inputs at each tap, for comparing float and quantised pre-activations without running them."""
+"""Means of a convolution's inputs at each tap: they give the mean pre-activation without running the layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: float) -> NDArray[np
     left = 1 if pool == "right_top2" else 0
     if kernel == 1:
         part = x[:, :, ::step, left::step]
-        return _sums(part).reshape(c, 1, 1) / (part.size / c)
+        return np.asarray(_sums(part).reshape(c, 1, 1) / (part.size / c))
     return _every(x, pad) if step == 1 else _selected(x, step, left, pad)
 
 

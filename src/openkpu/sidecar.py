@@ -5,8 +5,8 @@ A JSON file beside the model, ``NAME.json`` (for ``NAME.onnx`` or ``NAME.kmodel`
     {"input": {"range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "RGB"},
      "labels": ["cat", "dog"]}
 
-The network's input is ``(p - mean) / std``, where ``p`` is the pixel with 0..255 brought to ``range`` (default 0..1); mean
-defaults to 0 and std to 1. ``order`` is RGB or GRAY. Other keys are ignored.
+The network's input is ``(p - mean) / std``, where ``p`` is the pixel with 0..255 brought to ``range`` (default 0..1);
+mean defaults to 0 and std to 1. ``order`` is RGB or GRAY. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The contents. ``mean`` and ``std`` are in units of pixels 0..255; None where the file does not speak of the input."""
+    """The contents. ``mean`` and ``std`` are in units of pixels 0..255; None where the file has no ``input``."""
 
     path: str
     mean: tuple[float, ...] | None
@@ -50,8 +50,13 @@ def read(path: Path) -> Sidecar:
             _refuse(path, "it is larger than 1 MiB")
         data = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise EnvironmentError_("E510", f"the file {path} cannot be read", where=str(path), why=str(error),
-                                fix="Check the path and its permissions.") from error
+        raise EnvironmentError_(
+            "E510",
+            f"the file {path} cannot be read",
+            where=str(path),
+            why=str(error),
+            fix="Check the path and its permissions.",
+        ) from error
     except (ValueError, RecursionError) as error:
         _refuse(path, f"it is not JSON: {error}")
     if not isinstance(data, dict) or not isinstance(data.get("input", {}), dict):
@@ -73,8 +78,13 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
             _refuse(where, "it is larger than 1 MiB")
         return tuple(line.strip() for line in where.read_text("utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise EnvironmentError_("E510", f"the file {where} cannot be read", where=str(where), why=str(error),
-                                fix="Give a text file with one class name a line, or model.json.") from error
+        raise EnvironmentError_(
+            "E510",
+            f"the file {where} cannot be read",
+            where=str(where),
+            why=str(error),
+            fix="Give a text file with one class name a line, or model.json.",
+        ) from error
 
 
 def _labels(path: Path, value: Any) -> tuple[str, ...] | None:
@@ -90,8 +100,11 @@ def _normalisation(path: Path, spec: Mapping[str, Any] | None) -> tuple[tuple[fl
         return None, None
     order = spec.get("order", "RGB")
     if order not in ("RGB", "GRAY"):
-        _refuse(path, f'"order" is {order!r}; the camera and OpenKPU give RGB or GRAY',
-                fix="Swap the input channels of the first layer in the model, and say RGB.")
+        _refuse(
+            path,
+            f'"order" is {order!r}; the camera and OpenKPU give RGB or GRAY',
+            fix="Swap the input channels of the first layer in the model, and say RGB.",
+        )
     low, high = _numbers(path, spec, "range", (0.0, 1.0))
     mean, std = _numbers(path, spec, "mean", (0.0,)), _numbers(path, spec, "std", (1.0,))
     if not high > low or min(std) <= 0:
@@ -103,13 +116,22 @@ def _normalisation(path: Path, spec: Mapping[str, Any] | None) -> tuple[tuple[fl
 def _numbers(path: Path, spec: Mapping[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:
     value = spec.get(key, default)
     value = (value,) if isinstance(value, int | float) else value
-    wrong = (not isinstance(value, list | tuple) or not value or (key == "range" and len(value) != 2)
-             or not all(isinstance(v, int | float) and math.isfinite(v) for v in value))
+    wrong = (
+        not isinstance(value, list | tuple)
+        or not value
+        or (key == "range" and len(value) != 2)
+        or not all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    )
     if wrong:
         _refuse(path, f'"{key}" is {value!r}, not a list of numbers')
     return tuple(float(v) for v in value)
 
 
 def _refuse(path: Path, why: str, fix: str = "") -> NoReturn:
-    raise InputError("E415", "the description beside the model cannot be used", where=str(path), why=why,
-                     fix=fix or 'Write {"input": {"mean": [...], "std": [...]}, "labels": [...]}, or give the options.')
+    raise InputError(
+        "E415",
+        "the description beside the model cannot be used",
+        where=str(path),
+        why=why,
+        fix=fix or 'Write {"input": {"mean": [...], "std": [...]}, "labels": [...]}, or give the options.',
+    )

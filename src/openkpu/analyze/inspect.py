@@ -19,8 +19,18 @@ from openkpu.runtime.memory import constant_bytes
 if TYPE_CHECKING:
     from openkpu.runtime.checks import Finding
 
-_POOLS: Final = ("", "max 2x2", "mean 2x2", "max 4x4", "mean 4x4", "pick 2x2", "pick right 2x2", "pick 4x4",
-                 "mean 2x2 s1", "max 2x2 s1")
+_POOLS: Final = (
+    "",
+    "max 2x2",
+    "mean 2x2",
+    "max 4x4",
+    "mean 4x4",
+    "pick 2x2",
+    "pick right 2x2",
+    "pick 4x4",
+    "mean 2x2 s1",
+    "max 2x2 s1",
+)
 """Names of the pooling register's values; "pick" takes one corner, which is how the KPU makes a stride."""
 
 _RECOGNISED: Final = (Kind.V1, Kind.V4, Kind.V4_SWAPPED, Kind.V5, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
@@ -58,19 +68,30 @@ class Inspection:
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
         data: dict[str, Any] = {
-            "file": self.file, "file_bytes": self.file_bytes, "kind": self.kind.kind.value,
-            "version": self.kind.version, "title": self.kind.title, "advice": self.kind.advice,
-            "firmware": [asdict(f) for f in self.kind.firmware], "model": None}
+            "file": self.file,
+            "file_bytes": self.file_bytes,
+            "kind": self.kind.kind.value,
+            "version": self.kind.version,
+            "title": self.kind.title,
+            "advice": self.kind.advice,
+            "firmware": [asdict(f) for f in self.kind.firmware],
+            "model": None,
+        }
         if self.model is None:
             return data
         memory = self.model.memory
         kpu = [s for s in self.steps if s.on_kpu]
         data["model"] = {
-            "inputs": [operand(o) for o in self.model.inputs], "outputs": [operand(o) for o in self.model.outputs],
+            "inputs": [operand(o) for o in self.model.inputs],
+            "outputs": [operand(o) for o in self.model.outputs],
             "memory": {**asdict(memory), "main_ram_bytes": MAIN_RAM_BYTES, "ai_ram_bytes": AI_RAM_BYTES},
-            "kpu_layers": len(kpu), "cpu_steps": len(self.steps) - len(kpu),
-            "macs": sum(s.macs for s in self.steps), "kpu_macs": sum(s.macs for s in kpu),
-            "notes": self.model.notes, "steps": [asdict(s) for s in self.steps]}
+            "kpu_layers": len(kpu),
+            "cpu_steps": len(self.steps) - len(kpu),
+            "macs": sum(s.macs for s in self.steps),
+            "kpu_macs": sum(s.macs for s in kpu),
+            "notes": self.model.notes,
+            "steps": [asdict(s) for s in self.steps],
+        }
         return data
 
 
@@ -93,8 +114,9 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     try:
         model = load(data)
     except OpenKPUError as error:
-        raise type(error)(error.code, error.what, where=_located(path, error.where), why=error.why,
-                          fix=error.fix) from error
+        raise type(error)(
+            error.code, error.what, where=_located(path, error.where), why=error.why, fix=error.fix
+        ) from error
     return Inspection(str(path), len(data), kind, model, summarize(model.steps))
 
 
@@ -108,11 +130,20 @@ def checked(found: Inspection) -> list[Finding]:
     ``InputError`` E430 when the file is not a kmodel that can run.
     """
     if found.model is None:
-        raise InputError("E430", f"this file cannot be checked: {found.kind.title}", where=found.file,
-                         why="the checking mode runs kmodel V3", fix=found.kind.advice)
+        raise InputError(
+            "E430",
+            f"this file cannot be checked: {found.kind.title}",
+            where=found.file,
+            why="the checking mode runs kmodel V3",
+            fix=found.kind.advice,
+        )
     rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, o.shape, np.uint8) if o.dtype is DType.U8
-             else rng.standard_normal(o.shape).astype(np.float32) for o in found.model.inputs]
+    noise = [
+        rng.integers(0, 256, o.shape, np.uint8)
+        if o.dtype is DType.U8
+        else rng.standard_normal(o.shape).astype(np.float32)
+        for o in found.model.inputs
+    ]
     found.model.run(*noise, check=True)
     return found.model.findings
 
@@ -128,8 +159,18 @@ def _summary(index: int, step: Step) -> StepSummary:
     shape = inputs[0].shape if len(inputs) == 1 else (sum(o.elements for o in inputs),)
     if len(inputs) > 1 and all(o.shape == inputs[0].shape for o in inputs):
         shape = inputs[0].shape
-    return StepSummary(index, type(step).__name__, step.name, isinstance(step, KpuConv), shape, result.shape,
-                       _detail(step), _place(result), constant_bytes(step), _macs(step))
+    return StepSummary(
+        index,
+        type(step).__name__,
+        step.name,
+        isinstance(step, KpuConv),
+        shape,
+        result.shape,
+        _detail(step),
+        _place(result),
+        constant_bytes(step),
+        _macs(step),
+    )
 
 
 def _macs(step: Step) -> int:
@@ -141,9 +182,12 @@ def _macs(step: Step) -> int:
 def _detail(step: Step) -> str:
     if isinstance(step, KpuConv):
         r = step.layer.registers
-        parts = [f"{step.layer.kernel}x{step.layer.kernel}", "depthwise" if r.depth_wise_layer else "",
-                 _POOLS[r.pool_type] if r.pool_type < len(_POOLS) else f"pool {r.pool_type}",
-                 "16-bit" if step.layer.weights.itemsize == 2 else ""]
+        parts = [
+            f"{step.layer.kernel}x{step.layer.kernel}",
+            "depthwise" if r.depth_wise_layer else "",
+            _POOLS[r.pool_type] if r.pool_type < len(_POOLS) else f"pool {r.pool_type}",
+            "16-bit" if step.layer.weights.itemsize == 2 else "",
+        ]
         return ", ".join(p for p in parts if p)
     if isinstance(step, Pool2D):
         return f"{step.kernel[1]}x{step.kernel[0]}, stride {step.stride[1]}x{step.stride[0]}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compile, inspect
+from openkpu.cli import check, compare, compile, inspect, run
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -46,6 +46,5 @@ def kpu(
     """
 
 
-app.command("inspect")(inspect.inspect)
-app.command("check")(check.check)
-app.command("compile")(compile.compile)
+for verb in (check.check, compile.compile, run.run, compare.compare, inspect.inspect):
+    app.command(verb.__name__)(verb)

@@ -15,8 +15,9 @@ def check(
 ) -> None:
     """Say for every layer of a float model whether the KPU runs it, why not, and what to change.
 
-    Green layers run on the KPU as they are, yellow ones after an exact rewrite, red ones on the CPU (slow: a few times 10 ns a
-    value). For the others you get the rule with its limit and the actual value, and the change that helps. Needs no pictures.
+    Green layers run on the KPU as they are, yellow ones after an exact rewrite, red ones on the CPU (slow: a few
+    times 10 ns a value). For the others you get the rule with its limit and the actual value, and the change that
+    helps. Needs no pictures.
 
     \b
     Examples:

@@ -15,7 +15,8 @@ from openkpu.cli.guard import verb
 def compile(
     model: options.Model,
     calibration: Annotated[
-        Path, typer.Option(metavar="PATH", help="Folder of about 32 typical pictures, one picture, or an .npy/.npz file.")
+        Path,
+        typer.Option(metavar="PATH", help="Folder of about 32 typical pictures, one picture, or an .npy/.npz file."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.kmodel", help="The kmodel to write.")],
     mean: options.Mean = None,
@@ -24,7 +25,10 @@ def compile(
     input_shape: options.InputShape = None,
     outputs: options.Outputs = None,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="How ranges are chosen: auto (the best of all), minmax, percentile, mse, kl.")
+        str,
+        typer.Option(
+            metavar="NAME", help="How ranges are chosen: auto (the best of all), minmax, percentile, mse, kl."
+        ),
     ] = "auto",
     samples: options.Samples = None,
     threads: options.Threads = 1,
@@ -35,10 +39,10 @@ def compile(
 ) -> None:
     """Compile a float model to a kmodel V3, which every MaixPy firmware loads.
 
-    The network becomes 8-bit layers; the calibration pictures show what values to expect, so take pictures like those the camera
-    will see. The file takes the camera's bytes: mean and std become part of the first layer. They come from the options, or
-    from MODEL.json or model.json beside the model: {"input": {"mean": [...], "std": [...]}, "labels": [...]}, for pixels
-    brought to "range" (default 0..1). The same inputs always give the same bytes.
+    The network becomes 8-bit layers; the calibration pictures show what values to expect, so take pictures like those
+    the camera will see. The file takes the camera's bytes: mean and std become part of the first layer. They come
+    from the options, or from MODEL.json or model.json beside the model: {"input": {"mean": [...], "std": [...]},
+    "labels": [...]}, for pixels brought to "range" (default 0..1). The same inputs always give the same bytes.
 
     \b
     Examples:
@@ -46,7 +50,8 @@ def compile(
       kpu compile net.onnx --calibration photos/ -o net.kmodel --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
       kpu compile net.onnx --calibration photos/ -o net.kmodel --input-range=-1,1 --dump passes/
 
-    Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python: openkpu.compile(...).
+    Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
+    openkpu.compile(...).
     """
     from openkpu.compiler import compile as run
     from openkpu.report import compile as report
@@ -56,16 +61,32 @@ def compile(
     scale = options.normalisation(model, mean, std, input_range)
     with progress.bars(quiet=as_json) as move:
         compiled = run(
-            model, calibration=calibration, mean=scale.mean, std=scale.std, input_range=scale.input_range,
-            input_shapes=options.shapes(input_shape), outputs=options.names(outputs), range_method=method,
-            samples=samples, threads=threads, dump=dump, progress=move)
+            model,
+            calibration=calibration,
+            mean=scale.mean,
+            std=scale.std,
+            input_range=scale.input_range,
+            input_shapes=options.shapes(input_shape),
+            outputs=options.names(outputs),
+            range_method=method,
+            samples=samples,
+            threads=threads,
+            dump=dump,
+            progress=move,
+        )
     compiled.save(output)
     if as_json:
         print_json(report.as_dict(compiled.report, str(output), scale.sidecar))
         return
     labels = "" if scale.sidecar is None else f" --labels {scale.sidecar}"
-    report.show(compiled.report, Printer(), output=str(output), notes=scale.notes, next_commands=[
-        f"kpu run {output} PICTURE{labels}",
-        f"kpu compare {model} {output} --data {calibration}",
-        f"kpu inspect {output}",
-    ])
+    report.show(
+        compiled.report,
+        Printer(),
+        output=str(output),
+        notes=scale.notes,
+        next_commands=[
+            f"kpu run {output} PICTURE{labels}",
+            f"kpu compare {model} {output} --data {calibration}",
+            f"kpu inspect {output}",
+        ],
+    )

@@ -1,7 +1,7 @@
 """What every verb shares: exit codes and how errors look.
 
-0 done; 1 an error that OpenKPU explains (a block on stderr, or one JSON object with ``--json``), or an internal one; 2 wrong usage;
-130 Ctrl-C. There is never a traceback, except with KPU_DEBUG=1.
+0 done; 1 an error that OpenKPU explains (a block on stderr, or one JSON object with ``--json``), or an internal one;
+2 wrong usage; 130 Ctrl-C. There is never a traceback, except with KPU_DEBUG=1.
 """
 
 from __future__ import annotations

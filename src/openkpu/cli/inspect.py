@@ -14,7 +14,9 @@ from openkpu.cli.guard import verb
 
 @verb
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any file: kmodel of any version, kfpkg, ONNX, unknown.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any file: kmodel of any version, kfpkg, ONNX, unknown.")
+    ],
     as_json: options.Json = False,
     steps: Annotated[bool, typer.Option("--steps/--no-steps", help="Show the table of steps.")] = True,
     check: Annotated[
@@ -23,8 +25,9 @@ def inspect(
 ) -> None:
     """Say what a file is, which firmware loads it, and what it needs of the chip.
 
-    A kmodel V3 is opened: inputs and outputs, memory against the chip's 6 MiB of main RAM and 2 MiB of AI RAM, and every
-    step with its place, weights and multiply-accumulates (MACs). Other kinds are named, with what to do with them.
+    A kmodel V3 is opened: inputs and outputs, memory against the chip's 6 MiB of main RAM and 2 MiB of AI RAM, and
+    every step with its place, weights and multiply-accumulates (MACs). Other kinds are named, with what to do with
+    them.
 
     \b
     Examples:
@@ -40,7 +43,9 @@ def inspect(
     found = inspect(file)
     findings = checked(found) if check else None
     if as_json:
-        print_json(found.as_dict() if findings is None else found.as_dict() | {"findings": [asdict(f) for f in findings]})
+        print_json(
+            found.as_dict() if findings is None else found.as_dict() | {"findings": [asdict(f) for f in findings]}
+        )
         return
     from openkpu.report import inspect as report
     from openkpu.report import run

@@ -18,12 +18,16 @@ Outputs = Annotated[
 ]
 Mean = Annotated[
     str | None,
-    typer.Option(metavar="M[,M,M]", help="The model's input is (pixel - mean) / std, pixels 0..255; one or one a channel."),
+    typer.Option(
+        metavar="M[,M,M]", help="The model's input is (pixel - mean) / std, pixels 0..255; one or one a channel."
+    ),
 ]
 Std = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="See --mean.")]
 InputRange = Annotated[
     str | None,
-    typer.Option(metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"),
+    typer.Option(
+        metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"
+    ),
 ]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of this computer to use.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Use only the first N pictures.", metavar="N")]
@@ -87,7 +91,9 @@ def normalisation(model: Path, mean: str | None, std: str | None, input_range: s
     beside = sidecar.find(model)
     path = None if beside is None else beside.path
     if mean is not None or std is not None or input_range is not None:
-        return Normalisation(numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range"), path, ())
+        return Normalisation(
+            numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range"), path, ()
+        )
     if beside is None or beside.mean is None or beside.std is None:
         note = "no --mean, --std or --input-range, and no model.json: pixels 0..255 become 0..1"
         return Normalisation(None, None, None, path, (note,))

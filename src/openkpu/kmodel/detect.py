@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import zipfile
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -121,6 +120,8 @@ def _plausible_v3(data: bytes) -> bool:
 
 def _is_kfpkg(data: bytes) -> bool | None:
     """Whether the bytes are a kfpkg; ``None`` for another or a damaged zip."""
+    import zipfile  # here, because it takes a while and few files are zips
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as z:
             return "flash-list.json" in z.namelist() or None

@@ -1,1 +1,1 @@
-"""Reports for people (terminal text) and for programs (JSON). Nothing here computes; it arranges what the API returns."""
+"""Reports for people (terminal text) and for programs (JSON). They only arrange what the API returns."""

@@ -54,16 +54,29 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
     printer.line((file, "bold"))
     time = sum(d.microseconds for d in decisions)
     slowest = max((d.microseconds for d in decisions), default=0)
-    columns = [Column("layer", flexible=True), Column("operators", flexible=True), Column("shape", optional=2, least=20),
-               Column("runs on"), Column("time", right=True), Column("", optional=1)]
+    columns = [
+        Column("layer", flexible=True),
+        Column("operators", flexible=True),
+        Column("shape", optional=2, least=20),
+        Column("runs on"),
+        Column("time", right=True),
+        Column("", optional=1),
+    ]
     rows: list[list[Cell]] = []
     for d in decisions:
         style = words.PLACE_STYLE.get(d.where, "")
         share = d.microseconds / slowest if slowest else 0
         place = "KPU, rewritten" if d.where == "KPU after a rewrite" else d.where
-        rows.append([d.layer, d.op, (d.shape.replace("->", "→"), words.DIM), (place, style),
-                     words.milliseconds(d.microseconds),
-                     (words.bar(share, 10, ascii_only=printer.ascii_only), style)])
+        rows.append(
+            [
+                d.layer,
+                d.op,
+                (d.shape.replace("->", "→"), words.DIM),
+                (place, style),
+                words.milliseconds(d.microseconds),
+                (words.bar(share, 10, ascii_only=printer.ascii_only), style),
+            ]
+        )
     printer.heading("Layers")
     printer.table(columns, rows)
     if everything:
@@ -74,10 +87,20 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
         n = result["counts"][place]
         if n:
             us = sum(d.microseconds for d in decisions if d.where == place)
-            printer.line("  ", (place.ljust(20), words.PLACE_STYLE[place]), f"{words.plural(n, 'layer'):>11}",
-                         f"{words.milliseconds(us):>10}", (f"{words.percent(us, time):>7}", words.DIM))
-    printer.line("  ", ("together".ljust(20), words.HEAD), f"{words.plural(len(decisions), 'layer'):>11}",
-                 f"{words.milliseconds(time):>10}", ("   estimated, at 400 MHz", words.DIM))
+            printer.line(
+                "  ",
+                (place.ljust(20), words.PLACE_STYLE[place]),
+                f"{words.plural(n, 'layer'):>11}",
+                f"{words.milliseconds(us):>10}",
+                (f"{words.percent(us, time):>7}", words.DIM),
+            )
+    printer.line(
+        "  ",
+        ("together".ljust(20), words.HEAD),
+        f"{words.plural(len(decisions), 'layer'):>11}",
+        f"{words.milliseconds(time):>10}",
+        ("   estimated, at 400 MHz", words.DIM),
+    )
     printer.line("")
     bad = any(d.where == "CPU" and d.how != "as usual" for d in decisions)
     printer.paragraph(result["verdict"], mark="Verdict: ", style=words.WARN if bad else words.GOOD)
@@ -93,7 +116,14 @@ def _reasons(decisions: Sequence[Decision], printer: Printer) -> None:
         printer.heading("Why, and what to change")
     for (place, how, why, fix, alternative), group in groups.items():
         names = ", ".join(words.middle(d.layer, 40) for d in group[:3]) + (
-            f" and {len(group) - 3} more" if len(group) > 3 else "")
+            f" and {len(group) - 3} more" if len(group) > 3 else ""
+        )
         printer.line("  ", (place, words.PLACE_STYLE.get(place, "")), f": {names}")
-        printer.pairs([(label, text) for label, text in
-                       (("how", how), ("why", why), ("change", fix), ("else", alternative)) if text], indent=4)
+        printer.pairs(
+            [
+                (label, text)
+                for label, text in (("how", how), ("why", why), ("change", fix), ("else", alternative))
+                if text
+            ],
+            indent=4,
+        )

@@ -25,17 +25,29 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
     segments = words.plural(report.kpu_segments, "segment")
     us = sum(d.microseconds for d in report.decisions)
     printer.line("")
-    printer.line((output, "bold"), f"  {words.size(report.file_bytes)}  ", (f"kmodel {report.target.upper()}", words.ACCENT))
-    printer.pairs([
-        ("KPU", f"{words.plural(report.kpu_layers, 'layer')} in {segments}"),
-        ("CPU", f"{words.plural(len(cpu), 'layer')}: {', '.join(dict.fromkeys(d.op for d in cpu))}" if cpu else "nothing"),
-        ("AI RAM", _peak(report.ai_peak, report.ai_bound, AI_RAM_BYTES)),
-        ("main RAM", _peak(report.main_peak, report.main_bound, MAIN_RAM_BYTES) if report.main_peak else "no scratch"),
-        ("accuracy", _accuracy(report)),
-        ("ranges", report.way),
-        ("on the chip", f"about {words.milliseconds(us)} a picture (estimated)"),
-        ("compiled in", f"{report.seconds:.1f} s"),
-    ])
+    printer.line(
+        (output, "bold"), f"  {words.size(report.file_bytes)}  ", (f"kmodel {report.target.upper()}", words.ACCENT)
+    )
+    printer.pairs(
+        [
+            ("KPU", f"{words.plural(report.kpu_layers, 'layer')} in {segments}"),
+            (
+                "CPU",
+                f"{words.plural(len(cpu), 'layer')}: {', '.join(dict.fromkeys(d.op for d in cpu))}"
+                if cpu
+                else "nothing",
+            ),
+            ("AI RAM", _peak(report.ai_peak, report.ai_bound, AI_RAM_BYTES)),
+            (
+                "main RAM",
+                _peak(report.main_peak, report.main_bound, MAIN_RAM_BYTES) if report.main_peak else "no scratch",
+            ),
+            ("accuracy", _accuracy(report)),
+            ("ranges", report.way),
+            ("on the chip", f"about {words.milliseconds(us)} a picture (estimated)"),
+            ("compiled in", f"{report.seconds:.1f} s"),
+        ]
+    )
     for note in notes:
         printer.paragraph(note, indent=2, mark="note: ", style=words.DIM)
     for warning in report.warnings:
@@ -47,10 +59,14 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
 
 
 def _peak(peak: int, bound: int, limit: int) -> list[Cell]:
-    proof: Cell = ("optimal", words.GOOD) if peak <= bound else (f"no plan can need less than {words.size(bound)}", words.DIM)
+    proof: Cell = (
+        ("optimal", words.GOOD) if peak <= bound else (f"no plan can need less than {words.size(bound)}", words.DIM)
+    )
     return [f"{words.size(peak)} at most ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
 
 
 def _accuracy(report: Report) -> list[Cell]:
-    return [(words.decibels(report.calibration_snr_db), words.snr_style(report.calibration_snr_db)),
-            f" output SNR against float on {words.plural(report.calibration_pictures, 'picture')}"]
+    return [
+        (words.decibels(report.calibration_snr_db), words.snr_style(report.calibration_snr_db)),
+        f" output SNR against float on {words.plural(report.calibration_pictures, 'picture')}",
+    ]

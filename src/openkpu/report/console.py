@@ -1,48 +1,52 @@
 """Where reports go: a terminal with colours, or a plain file or pipe.
 
-Colours only on a terminal and never with NO_COLOR set. On a pipe the width is 120 unless COLUMNS says otherwise, so that
-a report's lines do not depend on how the other end looks.
+Colours only on a terminal, never with NO_COLOR set or TERM=dumb. On a pipe the width is 120 unless COLUMNS says
+otherwise, so that a report's lines do not depend on how the other end looks. The few escape codes are written
+directly: a library for them would double the time of ``kpu inspect``.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Final, TextIO
 
 from openkpu.report.table import Cell, Column, lay_out
 
-if TYPE_CHECKING:
-    from rich.console import Console
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_PLAIN: Final = {"…": "~", "→": "->", "·": "-", "█": "#", "✓": "ok", "±": "+-", "�": "?"}
 
 
 class Printer:
-    """Prints a report's parts in one look. ``width`` is the number of columns, ``ascii_only`` whether bars use ``#``."""
+    """Prints a report's parts in one look. ``width`` is in columns, ``ascii_only`` tells whether bars use ``#``."""
 
     def __init__(self, stream: TextIO | None = None, *, width: int | None = None, color: bool | None = None) -> None:
-        from rich.console import Console
-
-        file = sys.stdout if stream is None else stream
-        if width is None and not file.isatty():
-            width = _columns() or 120
-        self.console: Console = Console(
-            file=file, width=width, highlight=False, markup=False, emoji=False, force_terminal=color,
-            no_color=True if color is False else None)
-        self.width = max(40, self.console.width)
-        self.ascii_only = not self.console.encoding.lower().startswith("utf")
+        self.stream = sys.stdout if stream is None else stream
+        terminal = self.stream.isatty()
+        if width is None:
+            width = _columns() or (shutil.get_terminal_size().columns if terminal else 120)
+        self.width: int = max(40, width)
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        self.color: bool = (terminal and not plain) if color is None else color
+        self.encoding: str = self.stream.encoding or "utf-8"
+        self.ascii_only: bool = not self.encoding.lower().replace("-", "").startswith("utf")
 
     def line(self, *cells: Cell) -> None:
         """Print one line of styled pieces; a piece is text or (text, style)."""
-        from rich.text import Text
+        pieces = [(c, "") if isinstance(c, str) else c for c in cells]
+        while pieces and not pieces[-1][0].rstrip():
+            pieces.pop()
+        if pieces:
+            pieces[-1] = (pieces[-1][0].rstrip(), pieces[-1][1])
+        self.stream.write("".join(self._styled(self._encodable(t), style) for t, style in pieces) + "\n")
 
-        text = Text()
-        for cell in cells:
-            t, style = (cell, "") if isinstance(cell, str) else cell
-            text.append(self._encodable(t), style)
-        text.rstrip()
-        self.console.print(text, soft_wrap=True)
+    def _styled(self, text: str, style: str) -> str:
+        if not self.color or not style or not text:
+            return text
+        return f"\x1b[{';'.join(_CODES[s] for s in style.split())}m{text}\x1b[0m"
 
     def heading(self, text: str, after: str = "") -> None:
         """Print a blank line and a heading."""
@@ -78,16 +82,21 @@ class Printer:
     def _wrap(self, text: str, used: int) -> list[str]:
         """Wrap to what is left of the width (at most 110 characters); words longer than that stay whole."""
         room = max(30, min(self.width, 110) - used)
-        return [p for line in text.splitlines()
-                for p in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)]
+        return [
+            p
+            for line in text.splitlines()
+            for p in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)
+        ]
 
     def _encodable(self, text: str) -> str:
-        text = "".join(c if c.isprintable() or c == "\n" else "�" for c in text)  # no control codes from a file's names
-        if not self.ascii_only:
+        """Return text that the stream can hold; control codes from a file's names become a mark."""
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else "�" for c in text)
+        if not self.ascii_only or text.isascii():
             return text
-        for mark, plain in (("…", "~"), ("→", "->"), ("·", "-"), ("█", "#"), ("✓", "ok"), ("�", "?")):
+        for mark, plain in _PLAIN.items():
             text = text.replace(mark, plain)
-        return text.encode(self.console.encoding, "replace").decode(self.console.encoding)
+        return text.encode(self.encoding, "replace").decode(self.encoding)
 
 
 def _columns() -> int | None:

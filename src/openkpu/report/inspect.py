@@ -41,12 +41,14 @@ def _model(model: Model, steps: tuple[StepSummary, ...], printer: Printer) -> No
     kpu = [s for s in steps if s.on_kpu]
     macs, kpu_macs = sum(s.macs for s in steps), sum(s.macs for s in kpu)
     printer.heading("Model")
-    printer.pairs([
-        *((_numbered("input", i, model.inputs), _operand(o)) for i, o in enumerate(model.inputs)),
-        *((_numbered("output", i, model.outputs), _operand(o)) for i, o in enumerate(model.outputs)),
-        ("steps", f"{words.plural(len(kpu), 'KPU layer')}, {words.plural(len(steps) - len(kpu), 'CPU step')}"),
-        ("MACs", f"{words.count(macs)}, {words.percent(kpu_macs, macs)} of them on the KPU"),
-    ])
+    printer.pairs(
+        [
+            *((_numbered("input", i, model.inputs), _operand(o)) for i, o in enumerate(model.inputs)),
+            *((_numbered("output", i, model.outputs), _operand(o)) for i, o in enumerate(model.outputs)),
+            ("steps", f"{words.plural(len(kpu), 'KPU layer')}, {words.plural(len(steps) - len(kpu), 'CPU step')}"),
+            ("MACs", f"{words.count(macs)}, {words.percent(kpu_macs, macs)} of them on the KPU"),
+        ]
+    )
     _memory(model.memory, printer)
 
 
@@ -56,7 +58,12 @@ def _memory(m: MemoryUse, printer: Printer) -> None:
     rows = (
         ("file", m.file_bytes, f"of it weights {words.size(m.weights_bytes)}", None),
         ("scratch", m.main_bytes, "main RAM for results of CPU steps", None),
-        ("main RAM", main, f"file and scratch, of {words.size(MAIN_RAM_BYTES)} shared with the firmware", MAIN_RAM_BYTES),
+        (
+            "main RAM",
+            main,
+            f"file and scratch, of {words.size(MAIN_RAM_BYTES)} shared with the firmware",
+            MAIN_RAM_BYTES,
+        ),
         ("AI RAM", m.ai_peak, f"most at any step, of {words.size(AI_RAM_BYTES)}", AI_RAM_BYTES),
     )
     for label, used, note, limit in rows:
@@ -66,23 +73,46 @@ def _memory(m: MemoryUse, printer: Printer) -> None:
         else:
             share = used / limit
             style = words.GOOD if share <= 0.75 else words.WARN if share <= 1 else words.BAD
-            cells += [(words.bar(share, 10, ascii_only=printer.ascii_only), style),
-                      f" {words.percent(used, limit).rjust(5)}  ", (note, words.DIM)]
+            cells += [
+                (words.bar(share, 10, ascii_only=printer.ascii_only), style),
+                f" {words.percent(used, limit).rjust(5)}  ",
+                (note, words.DIM),
+            ]
         printer.line(*cells)
 
 
 def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
     printer.heading("Steps", "AI = lines of 64 bytes in AI RAM, main = bytes of the scratch buffer")
     named = any(s.name for s in steps)
-    columns = [Column("#", right=True), Column("step", flexible=True, least=13), Column("layer", flexible=True), Column("input"), Column(""),
-               Column("output"), Column("kernel, pool", optional=1), Column("result in"),
-               Column("weights", right=True, optional=2), Column("MACs", right=True, optional=3)]
+    columns = [
+        Column("#", right=True),
+        Column("step", flexible=True, least=13),
+        Column("layer", flexible=True),
+        Column("input"),
+        Column(""),
+        Column("output"),
+        Column("kernel, pool", optional=1),
+        Column("result in"),
+        Column("weights", right=True, optional=2),
+        Column("MACs", right=True, optional=3),
+    ]
     rows: list[list[Cell]] = []
     for s in steps:
         style = words.GOOD if s.on_kpu else words.WARN
-        rows.append([str(s.index), (s.op, style), s.name, words.shape(s.input_shape), ("→", words.DIM),
-                     words.shape(s.output_shape), s.detail, (s.place, words.DIM),
-                     words.size(s.weights_bytes) if s.weights_bytes else "", words.count(s.macs) if s.macs else ""])
+        rows.append(
+            [
+                str(s.index),
+                (s.op, style),
+                s.name,
+                words.shape(s.input_shape),
+                ("→", words.DIM),
+                words.shape(s.output_shape),
+                s.detail,
+                (s.place, words.DIM),
+                words.size(s.weights_bytes) if s.weights_bytes else "",
+                words.count(s.macs) if s.macs else "",
+            ]
+        )
     if not named:
         columns.pop(2)
         for row in rows:

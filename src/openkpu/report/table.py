@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from openkpu.report.words import middle
+from openkpu.report.words import cells, middle, pad
 
 Cell = str | tuple[str, str]
-"""Text, or text with a style of rich."""
+"""Text, or (text, style): any of bold, dim, red, green, yellow, cyan."""
 
 GAP: Final = 2
 
@@ -28,7 +28,7 @@ class Column:
 def lay_out(columns: list[Column], rows: list[list[Cell]], width: int) -> Iterator[list[Cell]]:
     """Yield the lines of the table, header first, each a list of padded cells no wider than ``width`` together."""
     keep = list(range(len(columns)))
-    natural = [max([len(c.title), *(len(_text(row[i])) for row in rows)]) for i, c in enumerate(columns)]
+    natural = [max([len(c.title), *(cells(_text(row[i])) for row in rows)]) for i, c in enumerate(columns)]
     while True:
         widths = _shrink(columns, natural, keep, width)
         droppable = [i for i in keep if columns[i].optional]
@@ -59,7 +59,7 @@ def _text(cell: Cell) -> str:
 
 def _pad(text: str, width: int, column: Column, last: bool) -> str:
     text = middle(text, width)
-    return text.rjust(width) if column.right else text if last else text.ljust(width)
+    return text if last and not column.right else pad(text, width, right=column.right)
 
 
 def _styled(cell: Cell, text: str) -> Cell:

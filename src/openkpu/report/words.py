@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,17 +67,46 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes (East Asian characters take two, combining marks none)."""
+    if text.isascii():
+        return len(text)
+    return sum(_cell(c) for c in text)
+
+
+def _cell(c: str) -> int:
+    if unicodedata.combining(c):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
 def middle(text: str, width: int, mark: str = "…") -> str:
-    """Shorten ``text`` to ``width`` characters by leaving out its middle (both ends of a layer's name tell something)."""
-    if len(text) <= width:
+    """Shorten ``text`` to ``width`` columns by leaving out its middle (both ends of a layer's name tell something)."""
+    if cells(text) <= width:
         return text
-    keep = max(0, width - len(mark))
-    head = keep // 2
-    return text[:head] + mark + (text[len(text) - (keep - head) :] if keep - head else "")
+    room = max(0, width - cells(mark))
+    tail = _start(text[::-1], room - room // 2)[::-1]
+    return _start(text, room // 2) + mark + tail
+
+
+def _start(text: str, room: int) -> str:
+    """Return as much of the start of ``text`` as ``room`` columns hold."""
+    used = 0
+    for i, c in enumerate(text):
+        used += _cell(c)
+        if used > room:
+            return text[:i]
+    return text
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill ``text`` with spaces to ``width`` columns."""
+    space = " " * (width - cells(text))
+    return space + text if right else text + space
 
 
 def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
-    """Draw a bar of ``fraction`` (0..1) of ``width`` characters, in eighths of a character where the output can show them."""
+    """Draw a bar of ``fraction`` (0..1) of ``width`` characters, in eighths of one where the output can show them."""
     f = min(max(fraction, 0.0), 1.0) if not math.isnan(fraction) else 0.0
     if ascii_only:
         return ("#" * round(f * width)).ljust(width)

@@ -1,0 +1,216 @@
+"""A kmodel against the float model it was made from, on the same pictures: layer by layer and at the outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.analyze.fit import ChannelFit, Direct
+from openkpu.analyze.match import match
+from openkpu.api import Model, load
+from openkpu.errors import InputError
+from openkpu.kmodel.program import Step
+
+if TYPE_CHECKING:
+    from openkpu.graph.ir import Graph, Node
+    from openkpu.quantize.params import QParams
+
+FIT_NOTE = (
+    "The file does not hold the scale of 8-bit values: for layers, the scale and offset of each channel are fitted "
+    "(least squares). Float outputs are compared as they are."
+)
+UNMATCHED_NOTE = (
+    "The KPU layers of the file are not those that OpenKPU makes of this model (another compiler, other "
+    "options, or another model), so only the outputs are compared."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerComparison:
+    """One KPU layer. ``step`` is its index in the kmodel, ``shape`` (channels, height, width) or (n,)."""
+
+    step: int
+    layer: str
+    shape: tuple[int, ...]
+    snr_db: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputComparison:
+    """One output. ``top1`` counts pictures whose largest value is at the same place (None where it is no vector)."""
+
+    name: str
+    shape: tuple[int, ...]
+    fitted: bool
+    snr_db: float
+    cosine: float
+    max_error: float | None
+    top1: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The answer of ``compare``. ``layers`` is empty where the file's layers could not be recognised."""
+
+    model: str
+    kmodel: str
+    pictures: int
+    layers: tuple[LayerComparison, ...]
+    outputs: tuple[OutputComparison, ...]
+    notes: tuple[str, ...]
+
+    def worst(self, n: int = 3) -> tuple[LayerComparison, ...]:
+        """Return the layers with the lowest SNR, worst first."""
+        return tuple(sorted(self.layers, key=lambda layer: layer.snr_db)[:n])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for ``--json``; an infinite SNR (exact) becomes null there."""
+        return {**asdict(self), "worst": [layer.layer for layer in self.worst()]}
+
+
+def compare(
+    model: str | os.PathLike[str] | bytes,
+    kmodel: str | os.PathLike[str] | bytes | Model,
+    data: Any,
+    *,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    input_range: tuple[float, float] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+    samples: int | None = None,
+    threads: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Run the float model and the kmodel on the same pictures and measure how far they are apart.
+
+    ``data`` is what ``compile`` takes as calibration (other pictures tell more); ``mean`` to ``outputs`` are as in
+    ``compile`` and must be what the kmodel was compiled with. SNR is 10 log10(sum ref^2 / sum err^2) over all
+    pictures. ``InputError`` E431 when inputs or outputs do not belong together, E432 when there are no pictures.
+    """
+    from openkpu.compiler import front_end, input_params
+    from openkpu.float.data import load_samples
+    from openkpu.float.session import FloatSession
+
+    _, graph, _ = front_end(model, input_shapes=input_shapes, outputs=outputs)
+    chip = kmodel if isinstance(kmodel, Model) else load(kmodel)
+    source = graph.inputs[0]
+    _same_form(graph, chip)
+    picture = len(source.shape) == 4
+    params = input_params(source.shape, mean, std, input_range) if picture else None
+    loaded = load_samples(data, source.shape[1:], limit=samples)
+    if not loaded:
+        raise InputError("E432", "no pictures to compare on", where=str(data), fix="give a folder of pictures")
+    nodes = match(graph, chip.steps)
+    session = FloatSession(graph, [n.output for n in (nodes or {}).values()], threads=threads)
+    fits = {i: ChannelFit(n.output.shape[1]) for i, n in (nodes or {}).items()}
+    ends = [
+        _Output(t.name, o.shape, o.dtype.numpy == np.uint8) for t, o in zip(graph.outputs, chip.outputs, strict=True)
+    ]
+    for count, sample in enumerate(loaded, 1):
+        array = np.asarray(sample.array)
+        values = session.run({source.name: _real(array, source.shape, params)})
+
+        def see(index: int, step: Step, array: NDArray[Any], values: dict[str, NDArray[Any]] = values) -> None:
+            if index in fits and nodes is not None:
+                _add(fits[index], nodes[index], array, values)
+
+        results = chip.run(_raw(array, params), trace=see if fits else None, threads=threads)
+        for end, result in zip(ends, results, strict=True):
+            end.add(result, values[end.name])
+        if progress is not None:
+            progress("compare", count, len(loaded))
+    layers = tuple(_layer(i, n, fits[i]) for i, n in (nodes or {}).items())
+    notes = (FIT_NOTE,) if nodes is not None else (UNMATCHED_NOTE,)
+    return Comparison(
+        _title(model),
+        "model" if isinstance(kmodel, Model) else _title(kmodel),
+        len(loaded),
+        layers,
+        tuple(end.result() for end in ends),
+        notes,
+    )
+
+
+class _Output:
+    """Sums of one output over the pictures."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], is_bytes: bool) -> None:
+        self.name, self.shape = name, shape
+        self.fit = ChannelFit(shape[0]) if is_bytes else Direct()
+        self.max_error = 0.0
+        self.vector = sum(d > 1 for d in shape) == 1
+        self.top1 = 0
+
+    def add(self, value: NDArray[Any], reference: NDArray[Any]) -> None:
+        reference = reference.reshape(value.shape)
+        self.fit.add(value, reference)
+        self.top1 += int(value.argmax() == reference.argmax())
+        self.max_error = max(self.max_error, float(np.abs(value - reference).max()))
+
+    def result(self) -> OutputComparison:
+        like = self.fit.result()
+        fitted = isinstance(self.fit, ChannelFit)
+        return OutputComparison(
+            self.name,
+            self.shape,
+            fitted,
+            like.snr_db,
+            like.cosine,
+            None if fitted else self.max_error,
+            self.top1 if self.vector else None,
+        )
+
+
+def _add(fit: ChannelFit, node: Node, array: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> None:
+    if node.attrs["vector"]:
+        array = array[:, :1, :1]  # of the 4x4 map only the first pixel means something
+    fit.add(array, values[node.output.name][0])
+
+
+def _layer(index: int, node: Node, fit: ChannelFit) -> LayerComparison:
+    like = fit.result()
+    name = node.source[-1] if node.source else node.output.name
+    return LayerComparison(index, name, node.output.shape[1:], like.snr_db, like.cosine)
+
+
+def _same_form(graph: Graph, chip: Model) -> None:
+    """Refuse files whose inputs or outputs cannot belong to the model."""
+    wanted = (graph.inputs[0].shape[1:], *(int(np.prod(t.shape)) for t in graph.outputs))
+    given = (chip.inputs[0].shape, *(o.elements for o in chip.outputs))
+    if wanted != given:
+
+        def form(values: tuple[Any, ...]) -> str:
+            return f"input {values[0]}, values in the outputs {list(values[1:])}"
+
+        raise InputError(
+            "E431",
+            "the kmodel does not belong to the model",
+            where="inputs and outputs",
+            why=f"the model has {form(wanted)}; the kmodel has {form(given)}",
+            fix="compare a kmodel with the model it was made from, with the same input shapes and outputs",
+        )
+
+
+def _real(array: NDArray[Any], shape: tuple[int, ...], params: QParams | None) -> NDArray[np.float32]:
+    """Turn a sample into the float model's input."""
+    if params is not None and array.dtype == np.uint8:
+        return params.dequantize(array.reshape(shape))
+    return np.asarray(array, np.float32).reshape(shape)
+
+
+def _raw(array: NDArray[Any], params: QParams | None) -> NDArray[Any]:
+    """Turn a sample into what the kmodel takes."""
+    if params is None or array.dtype == np.uint8:
+        return array
+    return params.quantize(array[None])[0]
+
+
+def _title(source: object) -> str:
+    return "bytes in memory" if isinstance(source, bytes) else str(source)

@@ -1,0 +1,1 @@
+"""The float reference: a graph goes out as ONNX and runs in onnxruntime."""

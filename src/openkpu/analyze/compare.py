@@ -209,7 +209,7 @@ def _raw(array: NDArray[Any], params: QParams | None) -> NDArray[Any]:
     """Turn a sample into what the kmodel takes."""
     if params is None or array.dtype == np.uint8:
         return array
-    return params.quantize(array[None])[0]
+    return np.asarray(params.quantize(array[None])[0])
 
 
 def _title(source: object) -> str:

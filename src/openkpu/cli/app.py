@@ -46,5 +46,11 @@ def kpu(
     """
 
 
-for verb in (check.check, compile.compile, run.run, compare.compare, inspect.inspect):
-    app.command(verb.__name__)(verb)
+for verb, summary in (
+    (check.check, "Where would each layer of a float model run, and why?"),
+    (compile.compile, "Make a kmodel from a float model."),
+    (run.run, "Run a kmodel on pictures, bit for bit."),
+    (compare.compare, "Measure a kmodel against its float model."),
+    (inspect.inspect, "Say what a file is and what is in it."),
+):
+    app.command(verb.__name__, short_help=summary)(verb)

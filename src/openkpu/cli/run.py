@@ -22,7 +22,7 @@ class Engine(StrEnum):
 @verb
 def run(
     kmodel: options.Kmodel,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, .npy or .npz files, or folders.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Pictures, .npy or .npz files, or folders.")],
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Class names: one a line, or a model.json.  [default: beside KMODEL]"),

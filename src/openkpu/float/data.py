@@ -1,4 +1,4 @@
-"""Pictures and arrays for calibration and comparison: a folder, a file, or what is in memory -> samples of one shape."""
+"""Pictures and arrays for calibration and comparison: a folder, a file or arrays -> samples of one shape."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def _makers(source: Any, shape: tuple[int, ...]) -> list[_Maker]:
         return _from_array(source, "array", shape)
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         raise InputError(
-            "E453", f"samples given as {type(source).__name__}", fix="give a folder, a file, an array or a list of these"
+            "E453",
+            f"samples given as {type(source).__name__}",
+            fix="give a folder, a file, an array or a list of these",
         )
     makers: list[_Maker] = []
     for i, item in enumerate(source):
@@ -133,7 +135,7 @@ def _picture(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image, np.uint8)
-    except Exception as error:  # Pillow's decoders raise many classes for damaged files (SyntaxError, struct.error, ...)
+    except Exception as error:  # the decoders raise many classes for damaged files (SyntaxError, struct.error, ...)
         raise InputError(
             "E453", "the picture cannot be read", where=str(path), why=str(error) or type(error).__name__,
             fix="remove it or save it again",
@@ -166,7 +168,7 @@ def _choose(loaded: Any, path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     if len(fitting) != 1:
         raise InputError(
             "E457", "it is not clear which array holds the samples", where=str(path),
-            why=f"{len(fitting)} fit {shape} among " + (", ".join(f"'{k}' {a.shape}" for k, a in arrays.items()) or "none"),
+            why=f"{len(fitting)} of them fit {shape}: " + ", ".join(f"'{k}' {a.shape}" for k, a in arrays.items()),
             fix="call it 'calib'",
         )  # fmt: skip
     return arrays[fitting[0]]
@@ -196,7 +198,8 @@ def _from_array(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> list[
         channels = f" or {(*shape[1:], shape[0])}" if len(shape) == 3 else ""
         raise InputError(
             "E454", f"an array of shape {array.shape}", where=name,
-            why=f"a sample is {shape}{channels}; many have their number in front", fix="arrays are not resized: do it before",
+            why=f"a sample is {shape}{channels}; many have their number in front",
+            fix="arrays are not resized: do it before",
         )  # fmt: skip
     # dimensions of size 1 may move freely: those ways give the same numbers
     batches = [w if w.startswith("N") else f"N{w}" for w in ways]
@@ -233,7 +236,7 @@ def _values(array: NDArray[Any], name: str) -> NDArray[Any]:
         if not np.isfinite(result).all():
             raise InputError("E455", "values that are NaN or infinite", where=name, fix="check how the array was made")
         return result
-    if array.dtype.kind in "iu" and array.size and 0 <= array.min() and array.max() <= 255:
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
         return np.ascontiguousarray(array, np.uint8)
     raise InputError(
         "E455", f"values of type {array.dtype}", where=name,

@@ -1,7 +1,7 @@
 """A graph -> an ``onnx.ModelProto`` with the same float meaning, for onnxruntime.
 
-Each operator has an exporter, registered by name: ``function(node, emit)``. Other rooms register theirs the same way, so
-a lowered operator can go out as several ONNX nodes::
+Each operator has an exporter, registered by name: ``function(node, emit)``. Other rooms register theirs the same way,
+so a lowered operator can go out as several ONNX nodes::
 
     @exporter("KpuConv")
     def kpu_conv(node, emit):
@@ -40,7 +40,7 @@ def exporter(*ops: str) -> Callable[[Exporter], Exporter]:
 
 
 class Emitter:
-    """Collects ONNX nodes and constants. Tensors go by their names; constants among a node's inputs are there already."""
+    """Collects ONNX nodes and constants. Tensors go by their names; constants among the inputs are there."""
 
     def __init__(self, taken: set[str]) -> None:
         self.onnx = require("onnx", "onnx")
@@ -54,7 +54,9 @@ class Emitter:
 
     def node(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> None:
         """Add an ONNX node (opset 17). An input left out is an empty name."""
-        made = self.onnx.helper.make_node(op, list(inputs), list(outputs), name=f"{self._label}#{len(self.nodes)}", **attrs)
+        made = self.onnx.helper.make_node(
+            op, list(inputs), list(outputs), name=f"{self._label}#{len(self.nodes)}", **attrs
+        )
         self.nodes.append(made)
         self._taken.update(outputs)
         self.made.update(dict.fromkeys(outputs))
@@ -62,7 +64,9 @@ class Emitter:
     def const(self, name: str, array: Any) -> str:
         """Add a constant; returns its name, which differs from ``name`` if that is taken."""
         result = self.temp(name)
-        self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), result))
+        self.initializers.append(
+            self.onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), result)
+        )
         return result
 
     def temp(self, stem: str) -> str:
@@ -111,8 +115,8 @@ class Emitter:
 def to_onnx(graph: Graph, *, extra_outputs: Sequence[Tensor] = ()) -> Any:
     """Return the graph as ``onnx.ModelProto`` (opset 17, IR version 8).
 
-    ``extra_outputs`` come out after the graph's own outputs: any tensors of the graph, or tensors that an exporter makes
-    on the way, by their name. ``UnsupportedError`` E280 names an operator without exporter, E281 an unknown output.
+    ``extra_outputs`` come out after the graph's own outputs: any tensors of the graph, or tensors that an exporter
+    makes on the way, by their name. ``UnsupportedError`` E280 names an operator without exporter, E281 an unknown output.
     """
     onnx = require("onnx", "onnx")
     helper = onnx.helper
@@ -130,7 +134,9 @@ def to_onnx(graph: Graph, *, extra_outputs: Sequence[Tensor] = ()) -> Any:
             emit.node("Identity", [held], [t.name])
         if t.name not in emit.made:
             raise UnsupportedError(
-                "E281", f"no operator gives the tensor '{t.name}'", why="it was asked for as an output of the float graph"
+                "E281",
+                f"no operator gives the tensor '{t.name}'",
+                why="it was asked for as an output of the float graph",
             )
         outputs.setdefault(t.name, t)
 
@@ -157,8 +163,8 @@ def simple(op: str, *attrs: str, **fixed: Any) -> Exporter:
 
 
 for _op in (
-    "GlobalAveragePool", "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Abs", "Neg", "Exp", "Log", "Sqrt", "Floor",
-    "Ceil", "Erf", "Reciprocal", "PRelu", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "MatMul",
+    "GlobalAveragePool", "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Abs", "Neg", "Exp", "Log", "Sqrt",
+    "Floor", "Ceil", "Erf", "Reciprocal", "PRelu", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
 for _op in ("LeakyRelu", "Elu"):
@@ -185,7 +191,8 @@ def _pool(node: Node, emit: Emitter) -> None:
 def _clip(node: Node, emit: Emitter) -> None:
     out = node.output.name
     limits = [
-        emit.const(f"{out}.{k}", np.float32(node.attrs[k])) if np.isfinite(node.attrs[k]) else "" for k in ("min", "max")
+        emit.const(f"{out}.{k}", np.float32(node.attrs[k])) if np.isfinite(node.attrs[k]) else ""
+        for k in ("min", "max")
     ]
     if not any(limits):
         emit.node("Identity", [node.inputs[0].name], [out])

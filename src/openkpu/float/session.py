@@ -51,7 +51,8 @@ class FloatSession:
         if not isinstance(inputs, Mapping):
             if len(self._inputs) != 1:
                 raise InputError(
-                    "E451", f"one array for {len(self._inputs)} inputs", why=f"the inputs are {', '.join(self._inputs)}",
+                    "E451", f"one array for {len(self._inputs)} inputs",
+                    why=f"the inputs are {', '.join(self._inputs)}",
                     fix="give a mapping from name to array",
                 )  # fmt: skip
             inputs = {next(iter(self._inputs)): inputs}

@@ -251,7 +251,8 @@ def _run(builder: Builder, nodes: Iterable[Any]) -> None:
             raise
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             # a damaged file can contradict itself in more ways than the handlers check one by one
-            raise call.damaged(f"the parts of this {call.op} do not fit together", f"{error}; {call.shapes()}") from error
+            why = f"{error}; inputs {call.shapes()}"
+            raise call.damaged(f"the parts of this {call.op} do not fit together", why) from error
 
 
 def _import(call: Call) -> None:
@@ -359,4 +360,3 @@ def _twice(names: Sequence[str], where: str) -> OpenKPUError:
     return FileFormatError(
         "E154", f"two tensors are called '{double}'", where=where, why="names must differ", fix="export the model again"
     )
-

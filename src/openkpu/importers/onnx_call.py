@@ -154,21 +154,21 @@ class Call:
             raise self.damaged(f"axis {value} does not exist", f"the input has {rank} dimensions")
         return value % rank
 
-    def int(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int) -> int:
         """Return a whole-number attribute."""
         value = self.attrs.get(name, default)
         if not isinstance(value, int):
             raise self.damaged(f"attribute '{name}' is not a whole number")
         return value
 
-    def float(self, name: str, default: float) -> float:
+    def real(self, name: str, default: float) -> float:
         """Return a number attribute, finite."""
         value = self.attrs.get(name, default)
         if not isinstance(value, float | int) or not np.isfinite(value):
             raise self.damaged(f"attribute '{name}' is {value}, not a finite number")
         return float(value)
 
-    def text(self, name: str, default: str) -> str:
+    def string(self, name: str, default: str) -> str:
         """Return a string attribute."""
         value = self.attrs.get(name, default)
         if not isinstance(value, str):
@@ -216,8 +216,12 @@ class Call:
     def _checked(self, shape: Sequence[int]) -> tuple[int, ...]:
         dims = tuple(int(d) for d in shape)
         if any(d <= 0 for d in dims):
-            raise self.refuse(f"the output of this {self.op} would be empty", f"shape {_dims(dims)} from {self.shapes()}",
-                              "make the input larger, or check strides, kernels and padding", code="E265")  # fmt: skip
+            raise self.refuse(
+                f"the output of this {self.op} would be empty",
+                f"shape {_dims(dims)} from {self.shapes()}",
+                "make the input larger, or check strides, kernels and padding",
+                code="E265",
+            )
         if int(np.prod(dims, dtype=object)) > MAX_ELEMENTS:
             raise self.refuse(f"the output of this {self.op} is too large", f"shape {_dims(dims)}", code="E270")
         return dims

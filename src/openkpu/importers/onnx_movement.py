@@ -11,8 +11,6 @@ from openkpu.graph.ir import Tensor
 from openkpu.importers.onnx_call import Call, handles
 from openkpu.importers.onnx_fold import keep_name
 
-_INT64_MAX = (1 << 63) - 1
-
 
 def reshape_to(call: Call, shape: Sequence[int]) -> None:
     """Let the output be the input in another shape."""
@@ -35,7 +33,7 @@ def reshape(call: Call) -> None:
     """0 copies a dimension, -1 takes what is left."""
     x = call.x
     target = call.ints("shape") if "shape" in call.attrs else call.const_ints(1, "target shape")
-    if not call.int("allowzero", 0):
+    if not call.integer("allowzero", 0):
         if any(d == 0 and i >= len(x.shape) for i, d in enumerate(target)):
             raise call.damaged(f"Reshape to {target} copies a dimension that the input does not have")
         target = [x.shape[i] if d == 0 else d for i, d in enumerate(target)]
@@ -52,7 +50,7 @@ def reshape(call: Call) -> None:
 def flatten(call: Call) -> None:
     """Two dimensions: everything before ``axis``, and the rest."""
     rank = len(call.x.shape)
-    value = call.int("axis", 1)
+    value = call.integer("axis", 1)
     axis = rank if value == rank else call.axis(value, rank)
     reshape_to(call, (math.prod(call.x.shape[:axis]), math.prod(call.x.shape[axis:])))
 
@@ -102,7 +100,7 @@ def concat(call: Call) -> None:
     """Inputs one after the other."""
     inputs = [call.input(i) for i in range(len(call.inputs))]
     rank = len(inputs[0].shape)
-    axis = call.axis(call.int("axis", 1), rank)
+    axis = call.axis(call.integer("axis", 1), rank)
     inputs = [t for t in inputs if 0 not in t.shape] or inputs
     for t in inputs:
         if len(t.shape) != rank or any(a != b for i, (a, b) in enumerate(zip(t.shape, inputs[0].shape, strict=True))
@@ -122,7 +120,7 @@ def cast(call: Call) -> None:
     if call.op == "CastLike":
         floats = call.input(1).dtype.startswith(("float", "bfloat"))
     else:
-        floats = call.int("to", 0) in (1, 10, 11, 16)  # TensorProto FLOAT, FLOAT16, DOUBLE, BFLOAT16
+        floats = call.integer("to", 0) in (1, 10, 11, 16)  # TensorProto FLOAT, FLOAT16, DOUBLE, BFLOAT16
     if floats and call.x.dtype == "float32":
         call.alias(call.x)
     else:
@@ -135,7 +133,7 @@ def pad(call: Call) -> None:
     x = call.x
     rank = len(x.shape)
     if call.opset < 11:
-        pads, value = call.ints("pads", count=2 * rank), call.float("value", 0.0)
+        pads, value = call.ints("pads", count=2 * rank), call.real("value", 0.0)
     else:
         given = call.const_ints(1, "pads")
         value = float(call.const(2, "fill value").reshape(-1)[0]) if call.has(2) else 0.0
@@ -148,7 +146,7 @@ def pad(call: Call) -> None:
     if not any(pads):
         call.alias(x)
         return
-    mode = call.text("mode", "constant")
+    mode = call.string("mode", "constant")
     if mode != "constant":
         raise call.refuse(f"Pad with mode '{mode}'", "only constant padding is taken", "pad with zeros in the model")
     cut = [max(0, -p) for p in pads]
@@ -206,7 +204,7 @@ def slice_(call: Call) -> None:
     taken = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         a = call.axis(axis, len(x.shape))
-        taken[a] = range(*slice(start, end if end > -_INT64_MAX else None, step).indices(x.shape[a]))
+        taken[a] = range(*slice(start, end, step).indices(x.shape[a]))
     slice_to(call, x, taken)
 
 
@@ -214,7 +212,7 @@ def slice_(call: Call) -> None:
 def split(call: Call) -> None:
     """Each output becomes a Slice."""
     x = call.x
-    axis = call.axis(call.int("axis", 0), len(x.shape))
+    axis = call.axis(call.integer("axis", 0), len(x.shape))
     size, count = x.shape[axis], len(call.outputs)
     if "split" in call.attrs:
         parts = call.ints("split")
@@ -236,7 +234,7 @@ def split(call: Call) -> None:
 def gather(call: Call) -> None:
     """Picking positions at equal distances is a Slice; other gathers keep their name."""
     x = call.x
-    axis = call.axis(call.int("axis", 0), len(x.shape))
+    axis = call.axis(call.integer("axis", 0), len(x.shape))
     index = call.input(1).data
     if index is None or index.ndim > 1 or index.size == 0 or index.size > 4096:
         keep_name(call)

@@ -43,10 +43,8 @@ def conv_transpose(call: Call) -> None:
     pads = call.ints("pads", [0] * 4, 4)
     if min(strides + dilations) < 1 or min(extra + pads) < 0:
         raise call.damaged("strides, dilations, pads or output_padding out of range")
-    full = [
-        strides[i] * (x.shape[2 + i] - 1) + extra[i] + ((kh, kw)[i] - 1) * dilations[i] + 1 for i in range(2)
-    ]
-    auto = call.text("auto_pad", "NOTSET")
+    full = [strides[i] * (x.shape[2 + i] - 1) + extra[i] + ((kh, kw)[i] - 1) * dilations[i] + 1 for i in range(2)]
+    auto = call.string("auto_pad", "NOTSET")
     wanted: list[int] | None = call.ints("output_shape", count=None) if "output_shape" in call.attrs else None
     if wanted is not None:
         wanted = wanted[-2:]
@@ -71,7 +69,7 @@ def conv_transpose(call: Call) -> None:
 
 
 def _conv_parts(call: Call) -> tuple[Tensor, tuple[int, ...], int]:
-    x, w, group = call.x, call.const(1, "weights"), call.int("group", 1)
+    x, w, group = call.x, call.const(1, "weights"), call.integer("group", 1)
     if len(x.shape) != 4:
         raise call.refuse(
             f"{len(x.shape) - 2}-D {call.op}", f"the input is {call.shapes()}; only pictures (1, C, H, W) are taken",
@@ -97,7 +95,7 @@ def _weights(call: Call, outputs: int) -> list[Tensor]:
 @handles("BatchNormalization")
 def batch_normalization(call: Call) -> None:
     """Inference form; the parameters must be constants of one value a channel."""
-    if call.int("training_mode", 0) or call.int("spatial", 1) == 0:
+    if call.integer("training_mode", 0) or call.integer("spatial", 1) == 0:
         raise call.refuse("BatchNormalization in training mode or not spatial", fix="model.eval() before the export")
     x = call.x
     if len(x.shape) < 2:
@@ -107,7 +105,7 @@ def batch_normalization(call: Call) -> None:
         if p.shape != (x.shape[1],):
             raise call.damaged(f"{what} of shape {p.shape}", f"the input has {x.shape[1]} channels")
     call.emit(
-        "BatchNormalization", [call.input(i) for i in range(5)], x.shape, epsilon=call.float("epsilon", 1e-5)
+        "BatchNormalization", [call.input(i) for i in range(5)], x.shape, epsilon=call.real("epsilon", 1e-5)
     )  # fmt: skip
 
 
@@ -117,8 +115,8 @@ def gemm(call: Call) -> None:
     a, b = call.x, call.input(1)
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise call.damaged("Gemm needs matrices")
-    alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
-    trans_a, trans_b = bool(call.int("transA", 0)), bool(call.int("transB", 0))
+    alpha, beta = call.real("alpha", 1.0), call.real("beta", 1.0)
+    trans_a, trans_b = bool(call.integer("transA", 0)), bool(call.integer("transB", 0))
     rows, inner = a.shape[::-1] if trans_a else a.shape
     inner_b, columns = b.shape[::-1] if trans_b else b.shape
     if inner != inner_b:
@@ -205,7 +203,7 @@ def unary(call: Call) -> None:
 @handles("Swish")
 def swish(call: Call) -> None:
     """``x * sigmoid(alpha * x)``."""
-    x, alpha = call.x, call.float("alpha", 1.0)
+    x, alpha = call.x, call.real("alpha", 1.0)
     if alpha == 1:
         call.emit("Silu", [x], x.shape)
         return
@@ -216,20 +214,20 @@ def swish(call: Call) -> None:
 @handles("LeakyRelu")
 def leaky_relu(call: Call) -> None:
     """ONNX's default slope is 0.01."""
-    call.emit("LeakyRelu", [call.x], call.x.shape, alpha=call.float("alpha", 0.01))
+    call.emit("LeakyRelu", [call.x], call.x.shape, alpha=call.real("alpha", 0.01))
 
 
 @handles("Elu")
 def elu(call: Call) -> None:
     """ONNX's default alpha is 1."""
-    call.emit("Elu", [call.x], call.x.shape, alpha=call.float("alpha", 1.0))
+    call.emit("Elu", [call.x], call.x.shape, alpha=call.real("alpha", 1.0))
 
 
 @handles("HardSigmoid")
 def hard_sigmoid(call: Call) -> None:
     """``clip(alpha * x + beta, 0, 1)``; ONNX's defaults are 0.2 and 0.5."""
     call.emit(
-        "HardSigmoid", [call.x], call.x.shape, alpha=call.float("alpha", 0.2), beta=call.float("beta", 0.5)
+        "HardSigmoid", [call.x], call.x.shape, alpha=call.real("alpha", 0.2), beta=call.real("beta", 0.5)
     )  # fmt: skip
 
 
@@ -307,7 +305,7 @@ def softmax(call: Call) -> None:
     """Before opset 13 everything from ``axis`` on is one distribution: written with Reshape where that matters."""
     x = call.x
     old = call.opset < 13
-    axis = call.axis(call.int("axis", 1 if old else -1), len(x.shape))
+    axis = call.axis(call.integer("axis", 1 if old else -1), len(x.shape))
     log = call.op == "LogSoftmax"
 
     def one(source: Tensor, at: int, last: bool) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openkpu.importers.onnx_call import Call, handles
 from openkpu.importers.onnx_fold import keep_name
@@ -36,7 +37,7 @@ def pool(call: Call) -> None:
     if kernel == size and not any(written) and (oh, ow) == (1, 1):
         call.emit("GlobalAveragePool", [x], shape)
         return
-    include = call.int("count_include_pad", 0)
+    include = call.integer("count_include_pad", 0)
     if include and pads != written:
         # padding that is written counts, the overhang of ceil_mode does not
         grown = (*x.shape[:2], size[0] + written[0] + written[2], size[1] + written[1] + written[3])
@@ -64,7 +65,7 @@ def reduce(call: Call) -> None:
     x, given = call.x, call.axes()
     rank = len(x.shape)
     if not given:
-        if call.int("noop_with_empty_axes", 0):
+        if call.integer("noop_with_empty_axes", 0):
             call.alias(x)
             return
         given = list(range(rank))
@@ -74,7 +75,7 @@ def reduce(call: Call) -> None:
     if rank != 4 or not axes <= {2, 3} or x.dtype != "float32":
         keep_name(call)
         return
-    final = kept if call.int("keepdims", 1) else tuple(
+    final = kept if call.integer("keepdims", 1) else tuple(
         d for i, d in enumerate(x.shape) if i not in {call.axis(a, rank) for a in given}
     )  # fmt: skip
     add = call.emit if final == kept else call.step
@@ -91,16 +92,16 @@ def reduce(call: Call) -> None:
 
 @handles("Resize", "Upsample")
 def resize(call: Call) -> None:
-    """Upsample, and Resize with scales or sizes. A nearest resize that copies pixels as (asymmetric, floor) becomes that."""
+    """By scales or sizes. A nearest resize that copies the same pixels as (asymmetric, floor) becomes that."""
     x, rank = call.x, len(call.x.shape)
-    mode = call.text("mode", "nearest")
-    if mode not in ("nearest", "linear") or call.int("antialias", 0) or call.int("exclude_outside", 0):
-        raise call.refuse(f"{call.op} with mode '{mode}'{' and antialias' if call.int('antialias', 0) else ''}",
+    mode = call.string("mode", "nearest")
+    if mode not in ("nearest", "linear") or call.integer("antialias", 0) or call.integer("exclude_outside", 0):
+        raise call.refuse(f"{call.op} with mode '{mode}'{' and antialias' if call.integer('antialias', 0) else ''}",
                           "nearest and linear are taken", "use nearest")  # fmt: skip
-    if call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+    if call.string("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise call.refuse(f"{call.op} that keeps the aspect ratio", fix="give the sizes")
     modern = call.op == "Resize" and call.opset >= 11
-    kind = call.text("coordinate_transformation_mode", "half_pixel") if modern else "asymmetric"
+    kind = call.string("coordinate_transformation_mode", "half_pixel") if modern else "asymmetric"
     if kind == "tf_crop_and_resize":
         raise call.refuse(f"{call.op} with {kind}")
     axes = [call.axis(a, rank) for a in call.ints("axes", range(rank))]
@@ -127,21 +128,19 @@ def resize(call: Call) -> None:
     if tuple(sizes) == x.shape and all(s == 1 for s in scales):
         call.alias(x)
         return
-    rounding = call.text("nearest_mode", "round_prefer_floor") if modern else "floor"
+    rounding = call.string("nearest_mode", "round_prefer_floor") if modern else "floor"
     if call.op == "Resize" and call.opset == 10 and any(s < 1 for s in scales):
         rounding = "ceil"  # what onnxruntime does; the text of opset 10 does not say
     kind, rounding = _plain(call, mode, kind, rounding, sizes, scales)
     call.emit("Resize", [x], sizes, mode=mode, coordinate=kind, rounding=rounding)
 
 
-def _plain(
-    call: Call, mode: str, kind: str, rounding: str, sizes: list[int], scales: list[float]
-) -> tuple[str, str]:
+def _plain(call: Call, mode: str, kind: str, rounding: str, sizes: list[int], scales: list[float]) -> tuple[str, str]:
     """Return coordinate and rounding of the IR, whose scale is always out / in; refuse what that cannot express."""
     n_in = call.x.shape
     whole = [sizes[a] / n_in[a] for a in range(4)]
 
-    def coordinates(kind: str, by: list[float]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def coordinates(kind: str, by: list[float]) -> list[NDArray[np.float64]]:
         return [source_coordinate(kind, n_in[a], sizes[a], by[a]) for a in (2, 3)]
 
     if mode == "linear":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,9 @@ def window(call: Call, kernel: tuple[int, int], size: tuple[int, int], *, ceil_o
     pads = call.ints("pads", [0] * 4, 4)
     if any(p < 0 for p in pads):
         raise call.refuse(f"negative padding {pads}", fix="crop with a Slice instead")
-    ceil_mode = bool(call.int("ceil_mode", 0)) and ceil_ok
+    ceil_mode = bool(call.integer("ceil_mode", 0)) and ceil_ok
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    auto = call.text("auto_pad", "NOTSET")
+    auto = call.string("auto_pad", "NOTSET")
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", ""):
         raise call.damaged(f"auto_pad '{auto}' does not exist")
     if auto == "VALID":
@@ -83,12 +84,13 @@ def source_coordinate(kind: str, n_in: int, n_out: int, scale: float) -> NDArray
 
 def nearest_pixel(coordinate: NDArray[np.float64], rounding: str, n_in: int) -> NDArray[np.int64]:
     """Return the input pixel that a nearest resize copies."""
-    rounded = {
+    rules: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
         "floor": np.floor,
         "ceil": np.ceil,
         "round_prefer_floor": lambda v: np.ceil(v - 0.5),
         "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-    }[rounding](coordinate)
+    }
+    rounded = rules[rounding](coordinate)
     return np.asarray(np.clip(rounded, 0, n_in - 1), np.int64)
 
 

@@ -60,9 +60,9 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
 
 def _peak(peak: int, bound: int, limit: int) -> list[Cell]:
     proof: Cell = (
-        ("optimal", words.GOOD) if peak <= bound else (f"no plan can need less than {words.size(bound)}", words.DIM)
+        ("optimal", words.GOOD) if peak <= bound else (f"no plan needs less than {words.size(bound)}", words.DIM)
     )
-    return [f"{words.size(peak)} at most ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
+    return [f"{words.size(peak)} ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
 
 
 def _accuracy(report: Report) -> list[Cell]:

@@ -47,13 +47,13 @@ def _layer(rng: np.random.Generator, ic: int, oc: int, size: int, kernel: int, s
         arg_x=-128 << 8, shr_x=8)
     n = 1 if depthwise else ic
     weights = np.clip(rng.normal(128, 40, (oc, n, kernel, kernel)), 1, 255).astype(np.uint8)
-    # About 3 standard deviations of the sum fill the ramp.
+    # About 3 standard deviations of the sum fill the ramp, which has 2**16 batch-norm units per output step.
     sigma = 40 * 120 * np.sqrt(n * kernel * kernel)
-    mul = np.full(oc, int(2**18 / (3 * sigma) * 2**12), np.int64)
-    norm = BatchNorm(mul + rng.integers(0, 50, oc), rng.integers(-2**14, 2**14, oc), np.full(oc, 12, np.int64))
+    mul = np.full(oc, int(2**24 / (3 * sigma) * 2**12), np.int64)
+    norm = BatchNorm(mul + rng.integers(0, 50, oc), rng.integers(-2**20, 2**20, oc), np.full(oc, 12, np.int64))
     start = np.r_[-(1 << 35) + np.arange(10), 0, (1 << 35) - 16 + np.arange(5)].astype(np.int64)
     slope, shift = np.zeros(16, np.int64), np.zeros(16, np.int64)
-    slope[10], shift[10] = 1024, 20
+    slope[10], shift[10] = 1 << 14, 30
     return KpuLayer(r, weights, norm, ActivationTable(start, slope, shift, np.zeros(16, np.int64)))
 
 

@@ -21,6 +21,20 @@ void copy_rows(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pi
     }
 }
 
+// Calls f(0) .. f(N - 1) with constants. A loop would do, but GCC then keeps arrays of vectors in memory.
+template <size_t I>
+struct Constant {
+    static constexpr size_t value = I;
+};
+template <size_t N, size_t I = 0, typename F>
+[[gnu::always_inline]] inline void each(const F& f) {
+    if constexpr (I < N) {
+        f(Constant<I>{});
+        each<N, I + 1>(f);
+    }
+}
+#define EACH(n, i, ...) each<n>([&](auto i) __attribute__((always_inline)) __VA_ARGS__)
+
 __mmask64 first_bytes(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
 
 // 32 pixels from 32 bytes of each channel. Unpacking works in 128-bit parts, so each part first gets its half of every 8
@@ -159,14 +173,19 @@ void exact_ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     }
 }
 
-// 64 results from 4 vectors, by the quick way; worst collects the distances from the nearest integer.
-inline __m512i quick_ramp(const __m512i acc[4], const __m512 a[4], const __m512 b[4], __m512& worst) {
+// 64 results from 4 vectors, by the quick way; worst gets each lane's largest distance from the nearest integer.
+[[gnu::always_inline]] inline __m512i quick_ramp(const __m512i (&acc)[4], const __m512 (&a)[4], const __m512 (&b)[4],
+                                                 __m512& worst) {
+    constexpr int kLargerMagnitude = 0x0B;
     __m512i y[4];
-    for (int i = 0; i < 4; ++i) {
-        const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i]), a[i], b[i]);
-        worst = _mm512_range_ps(worst, _mm512_reduce_ps(v, kEven), 0x0B);      // the larger magnitude
-        y[i] = _mm512_cvt_roundps_epi32(v, kEven);
-    }
+    __m512 off[4];
+    EACH(4, i, {
+        const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i.value]), a[i.value], b[i.value]);
+        off[i.value] = _mm512_reduce_ps(v, kEven);
+        y[i.value] = _mm512_cvt_roundps_epi32(v, kEven);
+    });
+    worst = _mm512_range_ps(_mm512_range_ps(off[0], off[1], kLargerMagnitude),
+                            _mm512_range_ps(off[2], off[3], kLargerMagnitude), kLargerMagnitude);
     const __m512i words01 = _mm512_packs_epi32(y[0], y[1]), words23 = _mm512_packs_epi32(y[2], y[3]);
     // The packs work in 128-bit parts: dword 4 * part + i is from y[i].
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -185,7 +204,7 @@ inline __m512i quick_ramp(const __m512i acc[4], const __m512 a[4], const __m512 
     const __m512 a1 = _mm512_set1_ps(r.a), b1 = _mm512_set1_ps(r.b);
     const __m512i acc[4] = {s0, s1, s2, s3};
     const __m512 a[4] = {a1, a1, a1, a1}, b[4] = {b1, b1, b1, b1};
-    __m512 worst = _mm512_setzero_ps();
+    __m512 worst;
     const __m512i y = quick_ramp(acc, a, b, worst);
     _mm512_storeu_si512(dst, _mm512_adds_epu8(y, _mm512_set1_epi8(static_cast<char>(r.bias))));
     if (_mm512_cmp_ps_mask(worst, _mm512_set1_ps(r.tie), _CMP_GT_OQ) != 0) [[unlikely]] {
@@ -210,10 +229,8 @@ void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
 // there is one more pixel; its accumulator's lanes are the output channels.
 template <size_t P, size_t Q, bool SINGLE = false>
 void tile(const Gemm& g, size_t vector) {
-    __m512i acc[Q][P];
-    for (size_t q = 0; q < Q; ++q) {
-        for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_set1_epi32(g.init[q]);
-    }
+    __m512i acc[Q * P];
+    EACH(Q * P, i, { acc[i.value] = _mm512_set1_epi32(g.init[i.value / P]); });
     __m256i single = _mm256_setzero_si256();
     const uint8_t* const base = g.x + vector * kLanes * 4;
     const auto* w = static_cast<const int8_t*>(g.w);
@@ -227,36 +244,39 @@ void tile(const Gemm& g, size_t vector) {
                 single = _mm256_dpbusd_epi32(single, _mm256_set1_epi32(four), weights);
             }
             __m512i in[P];
-            for (size_t p = 0; p < P; ++p) in[p] = _mm512_loadu_si512(x + p * 64);
-            for (size_t q = 0; q < Q; ++q) {
+            EACH(P, p, { in[p.value] = _mm512_loadu_si512(x + p.value * 64); });
+            EACH(Q, q, {
                 int32_t four;
-                memcpy(&four, w + 4 * q, 4);
+                memcpy(&four, w + 4 * q.value, 4);
                 const __m512i weight = _mm512_set1_epi32(four);
-                for (size_t p = 0; p < P; ++p) acc[q][p] = _mm512_dpbusd_epi32(acc[q][p], in[p], weight);
-            }
+                EACH(P, p, {
+                    constexpr size_t at = decltype(q)::value * P + decltype(p)::value;
+                    acc[at] = _mm512_dpbusd_epi32(acc[at], in[p.value], weight);
+                });
+            });
             x += g.group_stride;
             w += 4 * Q;
         }
     }
     if (g.ramps != nullptr) {
-#pragma GCC unroll 6
-        for (size_t q = 0; q < Q; ++q) {
-            __m512i last = P > 3 ? acc[q][P > 3 ? 3 : 0] : _mm512_setzero_si512();
+        EACH(Q, q, {
+            constexpr size_t at = decltype(q)::value * P;
+            __m512i last = P > 3 ? acc[at + (P > 3 ? 3 : 0)] : acc[at];
             if constexpr (SINGLE) {
                 static_assert(P == 3);
-                const __m512i lane = _mm512_set1_epi32(static_cast<int>(q));
+                const __m512i lane = _mm512_set1_epi32(static_cast<int>(q.value));
                 last = _mm512_add_epi32(_mm512_permutexvar_epi32(lane, _mm512_castsi256_si512(single)),
-                                        _mm512_set1_epi32(g.init[q]));
+                                        _mm512_set1_epi32(g.init[q.value]));
             }
-            finish(acc[q][0], P > 1 ? acc[q][P > 1 ? 1 : 0] : acc[q][0], P > 2 ? acc[q][P > 2 ? 2 : 0] : acc[q][0], last,
-                   g.ramps[q], g.dst + q * g.dst_pitch + vector * kLanes);
-        }
+            finish(acc[at], acc[at + (P > 1 ? 1 : 0)], acc[at + (P > 2 ? 2 : 0)], last, g.ramps[q.value],
+                   g.dst + q.value * g.dst_pitch + vector * kLanes);
+        });
         return;
     }
-    for (size_t q = 0; q < Q; ++q) {
-        int32_t* to = g.acc + q * g.acc_pitch + vector * kLanes;
-        for (size_t p = 0; p < P; ++p) _mm512_storeu_si512(to + p * kLanes, acc[q][p]);
-    }
+    EACH(Q * P, i, {
+        int32_t* to = g.acc + i.value / P * g.acc_pitch + (vector + i.value % P) * kLanes;
+        _mm512_storeu_si512(to, acc[i.value]);
+    });
 }
 
 template <size_t Q>
@@ -298,57 +318,62 @@ void depthwise_lines(const DepthwiseLines& d) {
     const __m512i inner = _mm512_setr_epi32(0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0, 3, 4, 5, 0);
     const __m512i shuffle = _mm512_broadcast_i32x4(_mm_setr_epi8(3, 4, 5, 6, 4, 5, 6, 7, 5, 6, 7, 8, 6, 7, 8, 9));
     const __m512i pad = _mm512_set1_epi8(static_cast<char>(d.pad_value));
-    __m512i w[4][3], init[4], spread[4], bias = _mm512_setzero_si512();
+    __m512i w0[4], w1[4], w2[4], init[4], spread[4], bias = _mm512_setzero_si512();
     __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
     size_t from[4];
     __mmask64 keep[4];
-    for (int i = 0; i < 4; ++i) {
-        const DepthwiseLines::Piece& p = d.piece[i];
-        for (int k = 0; k < 3; ++k) w[i][k] = _mm512_set1_epi32(p.w[k]);
-        init[i] = _mm512_set1_epi32(p.init);
-        a[i] = _mm512_set1_ps(p.ramp->a);
-        b[i] = _mm512_set1_ps(p.ramp->b);
+    EACH(4, i, {
+        const DepthwiseLines::Piece& p = d.piece[i.value];
+        w0[i.value] = _mm512_set1_epi32(p.w[0]);
+        w1[i.value] = _mm512_set1_epi32(p.w[1]);
+        w2[i.value] = _mm512_set1_epi32(p.w[2]);
+        init[i.value] = _mm512_set1_epi32(p.init);
+        a[i.value] = _mm512_set1_ps(p.ramp->a);
+        b[i.value] = _mm512_set1_ps(p.ramp->b);
         tie = _mm512_min_ps(tie, _mm512_set1_ps(p.ramp->tie));
-        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i, static_cast<char>(p.ramp->bias));
-        spread[i] = p.row_start ? start : inner;
-        from[i] = 16 * static_cast<size_t>(i) - (p.row_start ? 0 : 4);
-        keep[i] = p.keep;
-    }
-    const auto window = [&](const uint8_t* line, int i) {
-        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + from[i]));
-        const __m512i four = _mm512_permutexvar_epi32(spread[i], _mm512_castsi256_si512(bytes));
-        return _mm512_mask_shuffle_epi8(pad, keep[i], four, shuffle);
+        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i.value, static_cast<char>(p.ramp->bias));
+        spread[i.value] = p.row_start ? start : inner;
+        from[i.value] = 16 * i.value - (p.row_start ? 0 : 4);
+        keep[i.value] = p.keep;
+    });
+    const auto window = [&](const uint8_t* line, auto i) __attribute__((always_inline)) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + from[i.value]));
+        const __m512i four = _mm512_permutexvar_epi32(spread[i.value], _mm512_castsi256_si512(bytes));
+        return _mm512_mask_shuffle_epi8(pad, keep[i.value], four, shuffle);
     };
     const uint8_t* line = d.src;
     __m512i upper[4], lower[4];
-    for (int i = 0; i < 4; ++i) {
+    EACH(4, i, {
         const __m512i first = window(line, i);
-        upper[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(init[i], pad, w[i][0]), first, w[i][1]);
-        lower[i] = _mm512_dpbusd_epi32(init[i], first, w[i][0]);
-    }
+        const __m512i above = _mm512_dpbusd_epi32(init[i.value], pad, w0[i.value]);
+        upper[i.value] = _mm512_dpbusd_epi32(above, first, w1[i.value]);
+        lower[i.value] = _mm512_dpbusd_epi32(init[i.value], first, w0[i.value]);
+    });
     uint8_t* to = d.dst;
-    for (size_t y = 1; y <= d.rows; ++y, to += d.dst_row) {
-        line += d.src_row;
+    const size_t rows = d.rows, src_row = d.src_row, dst_row = d.dst_row;
+    const __mmask64 store = d.store;
+    for (size_t y = 1; y <= rows; ++y, to += dst_row) {
+        line += src_row;
         __m512i acc[4];
-        for (int i = 0; i < 4; ++i) {
-            const __m512i r = y < d.rows ? window(line, i) : pad;
-            acc[i] = _mm512_dpbusd_epi32(upper[i], r, w[i][2]);
-            upper[i] = _mm512_dpbusd_epi32(lower[i], r, w[i][1]);
-            lower[i] = _mm512_dpbusd_epi32(init[i], r, w[i][0]);
-        }
-        __m512 worst = _mm512_setzero_ps();
+        EACH(4, i, {
+            const __m512i r = y < rows ? window(line, i) : pad;
+            acc[i.value] = _mm512_dpbusd_epi32(upper[i.value], r, w2[i.value]);
+            upper[i.value] = _mm512_dpbusd_epi32(lower[i.value], r, w1[i.value]);
+            lower[i.value] = _mm512_dpbusd_epi32(init[i.value], r, w0[i.value]);
+        });
+        __m512 worst;
         __m512i result = _mm512_adds_epu8(quick_ramp(acc, a, b, worst), bias);
         if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] {
             alignas(64) int32_t values[64];
             alignas(64) uint8_t bytes[64];
             _mm512_store_si512(bytes, result);
-            for (int i = 0; i < 4; ++i) {
-                _mm512_store_si512(values + 16 * i, acc[i]);
-                repair(values + 16 * i, *d.piece[i].ramp, bytes + 16 * i);
-            }
+            EACH(4, i, {
+                _mm512_store_si512(values + 16 * i.value, acc[i.value]);
+                repair(values + 16 * i.value, *d.piece[i.value].ramp, bytes + 16 * i.value);
+            });
             result = _mm512_load_si512(bytes);
         }
-        _mm512_mask_storeu_epi8(to, d.store, result);
+        _mm512_mask_storeu_epi8(to, store, result);
     }
 }
 

@@ -28,7 +28,9 @@ uint8_t* scratch(size_t bytes) {
 int32_t wrap_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
 
 size_t address(size_t base, size_t channel_step, size_t group, size_t c) {
-    return base + c / group * channel_step + c % group * (64 / group);
+    // group is 1, 2 or 4; shifts, because this runs for every channel
+    const size_t bits = group >> 1;
+    return base + (c >> bits) * channel_step + ((c & (group - 1)) << (6 - bits));
 }
 
 }  // namespace

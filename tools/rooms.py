@@ -1,0 +1,44 @@
+"""Which room of the package may import which: the one place where the rule is written.
+
+A room is a folder or a file directly in ``src/openkpu``. The rooms are listed in the order in which data flows; a room
+imports only rooms above it, and of those only the ones named here. ``python tools/check_imports.py`` holds it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROOMS: Final[dict[str, frozenset[str]]] = {
+    room: frozenset(may.split())
+    for room, may in {
+        # The ground: what can go wrong, the chip's numbers, optional packages, the JSON file beside a model.
+        "errors": "",
+        "k210": "",
+        "extras": "errors",
+        "sidecar": "errors",
+        # The chip: its accelerator, the files it loads, its CPU operators, the simulated device.
+        "kpu": "errors k210",
+        "kmodel": "errors k210 kpu",
+        "ops": "errors k210 kmodel",
+        "runtime": "errors k210 kpu kmodel ops",
+        "api": "errors k210 kmodel runtime",
+        # The compiler, in the order of its stages.
+        "graph": "errors",
+        "importers": "errors extras graph",
+        "float": "errors extras graph",
+        "passes": "errors graph",
+        "estimate": "errors k210 kpu",
+        "lower": "errors k210 kpu graph passes estimate",
+        "schedule": "errors k210 graph",
+        "quantize": "errors k210 kpu graph float lower",
+        "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
+        "compiler": "errors k210 kpu kmodel api graph importers float passes lower quantize codegen",
+        # What people see.
+        "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float lower quantize compiler",
+        "report": "errors k210 kmodel runtime api graph lower compiler analyze",
+        "__init__": "errors api compiler analyze",
+        "cli": "__init__ errors sidecar k210 kpu kmodel api compiler analyze report",
+        "__main__": "cli",
+    }.items()
+}
+"""Room -> the rooms it may import. ``__init__`` is the public API: it imports lazily, and only ``cli`` asks it."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from openkpu.float.export import Emitter, Exporter, exporter
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower.ops import POOLS
@@ -16,7 +17,7 @@ def pre_name(out: Tensor) -> str:
     return f"{out.name}.pre"
 
 
-def expression(emit: Any, expr: Expr, x: str, out: str) -> None:
+def expression(emit: Emitter, expr: Expr, x: str, out: str) -> None:
     """Emit ``out = expr(x)``."""
     names: dict[Expr, str] = {}
 
@@ -48,7 +49,7 @@ def expression(emit: Any, expr: Expr, x: str, out: str) -> None:
     visit(expr, out)
 
 
-def kpu_conv(node: Node, emit: Any) -> None:
+def kpu_conv(node: Node, emit: Emitter) -> None:
     """Convolution with 'same' padding, function, pooling."""
     x, w, b = node.inputs
     out = node.output.name
@@ -136,7 +137,7 @@ def kpu_conv(node: Node, emit: Any) -> None:
         )
 
 
-def cpu_max_pool(node: Node, emit: Any) -> None:
+def cpu_max_pool(node: Node, emit: Emitter) -> None:
     """Maximum over windows that may start inside or outside the picture."""
     a = node.attrs
     (top, left), (kh, kw), (sh, sw), (oh, ow) = a["origin"], a["kernel"], a["stride"], a["size"]
@@ -171,14 +172,14 @@ def cpu_max_pool(node: Node, emit: Any) -> None:
     emit.node("MaxPool", [x], [node.output.name], kernel_shape=[kh, kw], strides=[sh, sw], pads=pads)
 
 
-def cpu_pad(node: Node, emit: Any) -> None:
+def cpu_pad(node: Node, emit: Emitter) -> None:
     """Zeros round a picture."""
     t, le, b, r = node.attrs["pads"]
     pads = emit.const(f"{node.output.name}.pads", np.array([0, 0, t, le, 0, 0, b, r], np.int64))
     emit.node("Pad", [node.inputs[0].name, pads], [node.output.name])
 
 
-def cpu_resize(node: Node, emit: Any) -> None:
+def cpu_resize(node: Node, emit: Emitter) -> None:
     """Nearest neighbour, asymmetric, floor."""
     sizes = emit.const(f"{node.output.name}.sizes", np.array(node.output.shape, np.int64))
     emit.node(
@@ -191,12 +192,7 @@ def cpu_resize(node: Node, emit: Any) -> None:
     )
 
 
-def cpu_table(node: Node, emit: Any) -> None:
-    """Any function."""
-    expression(emit, node.attrs["fn"], node.inputs[0].name, node.output.name)
-
-
-def cpu_global_average_pool(node: Node, emit: Any) -> None:
+def cpu_global_average_pool(node: Node, emit: Emitter) -> None:
     """Mean over H and W, without the two dimensions."""
     axes = emit.const(f"{node.output.name}.axes", np.array([2, 3], np.int64))
     whole = emit.temp(node.output.name)
@@ -204,7 +200,7 @@ def cpu_global_average_pool(node: Node, emit: Any) -> None:
     emit.node("Squeeze", [whole, axes], [node.output.name])
 
 
-def cpu_average_pool(node: Node, emit: Any) -> None:
+def cpu_average_pool(node: Node, emit: Emitter) -> None:
     """Mean over the taps inside."""
     a = node.attrs
     emit.node(
@@ -218,7 +214,7 @@ def cpu_average_pool(node: Node, emit: Any) -> None:
     )
 
 
-def cpu_fully_connected(node: Node, emit: Any) -> None:
+def cpu_fully_connected(node: Node, emit: Emitter) -> None:
     """Matrix product and ReLU or ReLU6."""
     fn = node.attrs["fn"]
     out = node.output.name
@@ -228,26 +224,32 @@ def cpu_fully_connected(node: Node, emit: Any) -> None:
         expression(emit, fn, linear, out)
 
 
-def _simple(op: str, **attrs: Any) -> Any:
-    def export(node: Node, emit: Any) -> None:
+def _simple(op: str, **attrs: Any) -> Exporter:
+    def export(node: Node, emit: Emitter) -> None:
         emit.node(op, [t.name for t in node.inputs], [node.output.name], **attrs)
 
     return export
 
 
-def cpu_concat(node: Node, emit: Any) -> None:
+def cpu_concat(node: Node, emit: Emitter) -> None:
     """One after the other along an axis."""
     axis = 1 if node.op == "KpuConcat" else node.attrs["axis"]
     emit.node("Concat", [t.name for t in node.inputs], [node.output.name], axis=axis)
 
 
-EXPORTERS: Final = {
+def elementwise(node: Node, emit: Emitter) -> None:
+    """A function that the passes put together."""
+    expression(emit, node.attrs["fn"], node.inputs[0].name, node.output.name)
+
+
+EXPORTERS: Final[dict[str, Exporter]] = {
+    "Elementwise": elementwise,
     "KpuConv": kpu_conv,
     "KpuConcat": cpu_concat,
     "CpuMaxPool": cpu_max_pool,
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,
-    "CpuTable": cpu_table,
+    "CpuTable": elementwise,
     "CpuGlobalAveragePool": cpu_global_average_pool,
     "CpuAveragePool": cpu_average_pool,
     "CpuFullyConnected": cpu_fully_connected,
@@ -257,3 +259,9 @@ EXPORTERS: Final = {
     "CpuToHWC": _simple("Transpose", perm=[0, 2, 3, 1]),
     "CpuConcat": cpu_concat,
 }
+
+
+def register_exporters() -> None:
+    """Make the float reference know the lowered operators."""
+    for op, function in EXPORTERS.items():
+        exporter(op)(function)

@@ -12,6 +12,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
 from openkpu.lower.dense import lower_gemm
+from openkpu.lower.export import register_exporters
 from openkpu.lower.merge import lower_add, lower_concat
 from openkpu.lower.movement import (
     lower_elementwise,
@@ -92,6 +93,7 @@ def lower(graph: Graph) -> tuple[Graph, list[Decision]]:
             why=f"V3 has: {', '.join(sorted(LOWERING))}",
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
+    register_exporters()
     ctx = Context(graph, graph.users())
     for t in graph.inputs:
         ctx.names.add(t.name)

@@ -56,7 +56,8 @@ class QuantizedLayer:
 def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
     w = np.asarray(spec.w, np.float64)
-    return np.asarray(w * qin.scale.reshape((-1, 1, 1, 1) if spec.depthwise else (1, -1, 1, 1)))
+    by_channel = qin.scale.reshape((-1, 1, 1, 1) if spec.depthwise else (1, -1, 1, 1))
+    return np.asarray(w * by_channel)
 
 
 def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
@@ -64,7 +65,7 @@ def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     w = np.asarray(spec.w, np.float64)
     taps = w.sum((2, 3))
     extra = taps[:, 0] * qin.offset if spec.depthwise else taps @ qin.offset
-    return np.asarray(spec.b, np.float64) + extra
+    return np.asarray(np.asarray(spec.b, np.float64) + extra)
 
 
 def make_layer(

@@ -22,6 +22,7 @@ from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, make_layer
 from openkpu.quantize.params import QParams, from_range
+from openkpu.quantize.rounding import compensated
 from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
@@ -60,6 +61,8 @@ class Quantized:
     layers: dict[int, QuantizedLayer] = field(default_factory=dict)
     params: dict[int, QParams] = field(default_factory=dict)
     tables: dict[int, bytes] = field(default_factory=dict)
+    compensated: bool = False
+    """Whether rounding errors of the weights were made to cancel (``rounding.compensated``)."""
     outputs: list[Array] = field(default_factory=list)
     snr_db: float = float("-inf")
     tried: dict[Way, float] = field(default_factory=dict)
@@ -191,7 +194,7 @@ class Quantizer:
         best = best_of(best, others, CLIPPING_HANDICAP_DB)
         best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)
         everything = list(range(count))
-        result = self.quantize(c, best, everything, everything[:CORRECTION_PICTURES], [])
+        result = self.quantize(c, best, everything, everything[:CORRECTION_PICTURES], [], compensate=True)
         result.snr_db = tried[best]
         result.tried = tried
         self.progress("quantise", TRIALS, TRIALS)
@@ -199,14 +202,21 @@ class Quantizer:
 
     # -- one way --------------------------------------------------------------------------------------------------
     def quantize(
-        self, c: Calibration, way: Way, fitted: Sequence[int], corrected: Sequence[int], judged: Sequence[int]
+        self,
+        c: Calibration,
+        way: Way,
+        fitted: Sequence[int],
+        corrected: Sequence[int],
+        judged: Sequence[int],
+        *,
+        compensate: bool = False,
     ) -> Quantized:
         """Make every layer in order for one way, running pictures along.
 
         Indices of pictures: ``fitted`` give the ranges, ``corrected`` run along for the bias correction, ``judged`` run
         along for the SNR (none: it stays -inf).
         """
-        result = Quantized(way)
+        result = Quantized(way, compensated=compensate)
         self._activation_params({k: s.of(fitted) for k, s in c.statistics.items()}, way, result)
         pictures = c.pictures[[*corrected, *judged]]
         pre_means = {k: np.mean([m[i] for i in corrected], axis=0) for k, m in c.pre_means.items()}
@@ -379,6 +389,8 @@ class Quantizer:
             self._weights[key] = weights.quantize(unit, ws), ws
         wq, ws = self._weights[key]
         ws = ws * qin.scale.max()
+        if result.compensated:
+            wq = compensated(we, ws, x, qin.zero_point, node.attrs["pool"], node.attrs["depthwise"])
         # what the quantised layer would give on average, and what the float one gives
         means = tap_means(x, w.shape[2], node.attrs["pool"], float(qin.zero_point)) - qin.zero_point
         got = ws * _apply_taps(node, wq.astype(np.float64), means)

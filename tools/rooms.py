@@ -28,7 +28,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "float": "errors extras graph",
         "passes": "errors graph",
         "estimate": "errors k210 kpu",
-        "lower": "errors k210 kpu graph passes estimate",
+        "lower": "errors k210 kpu graph float passes estimate",
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",

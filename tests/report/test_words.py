@@ -15,9 +15,11 @@ def test_sizes_and_counts():
         "6.00 MiB",
     ]
     assert [words.count(n) for n in (950, 12_340, 4_560_000, 1.234e9)] == ["950", "12.3 k", "4.56 M", "1.23 G"]
-    assert words.milliseconds(1234) == "1.23 ms"
+    assert words.milliseconds(1234) == "1.234 ms"
     assert words.milliseconds(123_456) == "123 ms"
     assert words.percent(1, 4) == "25 %"
+    assert words.percent(1, 1000) == "<1 %"
+    assert words.percent(0, 1000) == "0 %"
     assert words.percent(1, 0) == "-"
 
 
@@ -31,6 +33,16 @@ def test_decibels_of_special_values():
 def test_middle_keeps_both_ends():
     assert words.middle("features/block_3/depthwise/Conv", 16) == "feature…ise/Conv"
     assert words.middle("short", 16) == "short"
+
+
+def test_names_are_shortened_alike_and_stay_apart():
+    names = [f"/features/features.{i}/body/body.{k}/body.{k}.1/BatchNormalization" for i in (1, 2) for k in (0, 1)]
+    assert words.shorten_names(names, 80) == names
+    assert words.shorten_names(names, 40)[0] == "features.1/body.0.1/BatchNormalization"
+    assert words.shorten_names(names, 30)[0] == "features.1/body.0.1"
+    tight = words.shorten_names(names, 12)
+    assert all(len(n) == 12 for n in tight)
+    assert words.shorten_names(["/", "a", ""], 1) == ["/", "a", ""]
 
 
 @given(st.text(), st.integers(0, 40))

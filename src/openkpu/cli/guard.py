@@ -26,6 +26,8 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **options)
             sys.stdout.flush()
+        except (typer.BadParameter, typer.Exit):
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:

@@ -30,7 +30,7 @@ InputRange = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of this computer to use.")]
-Samples = Annotated[int | None, typer.Option(min=1, help="Use only the first N pictures.", metavar="N")]
+Samples = Annotated[int | None, typer.Option(min=1, help="Use only N of the pictures, evenly spread.", metavar="N")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A float model (ONNX).")]
 Kmodel = Annotated[Path, typer.Argument(metavar="KMODEL", help="A kmodel file.")]
 

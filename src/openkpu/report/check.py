@@ -55,7 +55,7 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
     time = sum(d.microseconds for d in decisions)
     slowest = max((d.microseconds for d in decisions), default=0)
     columns = [
-        Column("layer", flexible=True),
+        Column("layer", flexible=True, names=True),
         Column("operators", flexible=True),
         Column("shape", optional=2, least=20),
         Column("runs on"),
@@ -73,7 +73,7 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
                 d.op,
                 (d.shape.replace("->", "→"), words.DIM),
                 (place, style),
-                words.milliseconds(d.microseconds),
+                words.milliseconds(d.microseconds) if d.microseconds else "",
                 (words.bar(share, 10, ascii_only=printer.ascii_only), style),
             ]
         )
@@ -112,13 +112,12 @@ def _reasons(decisions: Sequence[Decision], printer: Printer) -> None:
     for d in decisions:
         if d.where != "KPU" and (d.how or d.why or d.fix):
             groups.setdefault((d.where, d.how, d.why, d.fix, d.alternative), []).append(d)
+    short = dict(zip(map(id, decisions), words.shorten_names([d.layer for d in decisions], 36), strict=True))
     if groups:
         printer.heading("Why, and what to change")
     for (place, how, why, fix, alternative), group in groups.items():
-        names = ", ".join(words.middle(d.layer, 40) for d in group[:3]) + (
-            f" and {len(group) - 3} more" if len(group) > 3 else ""
-        )
-        printer.line("  ", (place, words.PLACE_STYLE.get(place, "")), f": {names}")
+        names = ", ".join(short[id(d)] for d in group[:3]) + (f" and {len(group) - 3} more" if len(group) > 3 else "")
+        printer.paragraph(names, indent=2, mark=f"{place}: ", style=words.PLACE_STYLE.get(place, ""))
         printer.pairs(
             [
                 (label, text)

@@ -23,7 +23,7 @@ def show(c: Comparison, printer: Printer) -> None:
         worst = {layer.step for layer in c.worst()} if len(c.layers) > 3 else set()
         columns = [
             Column("step", right=True),
-            Column("layer", flexible=True),
+            Column("layer", flexible=True, names=True),
             Column("shape", optional=1),
             Column("SNR", right=True),
             Column(""),
@@ -64,7 +64,8 @@ def show(c: Comparison, printer: Printer) -> None:
     printer.table(columns, rows)
     if len(c.layers) > 3:
         printer.line("")
-        names = ", ".join(f"{words.middle(v.layer, 36)} ({words.decibels(v.snr_db)})" for v in c.worst())
+        short = words.shorten_names([v.layer for v in c.worst()], 36)
+        names = ", ".join(f"{n} ({words.decibels(v.snr_db)})" for n, v in zip(short, c.worst(), strict=True))
         printer.paragraph(names, mark="Worst layers: ")
     for note in c.notes:
         printer.paragraph(note, style=words.DIM)

@@ -87,7 +87,7 @@ def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
     columns = [
         Column("#", right=True),
         Column("step", flexible=True, least=13),
-        Column("layer", flexible=True),
+        Column("layer", flexible=True, names=True),
         Column("input"),
         Column(""),
         Column("output"),

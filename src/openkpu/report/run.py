@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,12 @@ def show(
                 )
 
 
+def _names(results: Sequence[Prediction]) -> list[str]:
+    """Return the names of the inputs without the folder that all share."""
+    folders = {os.path.dirname(p.name) for p in results}
+    return [os.path.basename(p.name) if len(folders) == 1 else p.name for p in results]
+
+
 def _ranking(ranking: Ranking, printer: Printer, title: str) -> None:
     if title:
         printer.line("  ", (title, words.DIM))
@@ -122,14 +129,14 @@ def _lines(results: Sequence[Prediction], readings: Sequence[Sequence[Ranking | 
         Column("", right=True, optional=1),
     ]
     rows: list[list[Cell]] = []
-    for p, rankings in zip(results, readings, strict=True):
+    for name, rankings in zip(_names(results), readings, strict=True):
         r = rankings[0]
         if r is None:
             continue
         first, second = r.entries[0], r.entries[1] if len(r.entries) > 1 else None
         rows.append(
             [
-                p.name,
+                name,
                 (first.label, "bold"),
                 f"{100 * first.share:.1f} %",
                 (words.bar(first.share, 12, ascii_only=printer.ascii_only), words.GOOD),

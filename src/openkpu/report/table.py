@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from openkpu.report.words import cells, middle, pad
+from openkpu.report.words import cells, middle, pad, shorten_names
 
 Cell = str | tuple[str, str]
 """Text, or (text, style): any of bold, dim, red, green, yellow, cyan."""
@@ -23,6 +23,8 @@ class Column:
     flexible: bool = False
     optional: int = 0
     least: int = 12
+    names: bool = False
+    """Names of layers: shortened all in the same way."""
 
 
 def lay_out(columns: list[Column], rows: list[list[Cell]], width: int) -> Iterator[list[Cell]]:
@@ -35,9 +37,20 @@ def lay_out(columns: list[Column], rows: list[list[Cell]], width: int) -> Iterat
         if sum(widths.values()) + GAP * (len(keep) - 1) <= width or not droppable:
             break
         keep.remove(max(droppable, key=lambda i: columns[i].optional))
+    rows = _fitted(columns, rows, widths)
     yield [(_pad(columns[i].title, widths[i], columns[i], i == keep[-1]) + " " * GAP, "bold") for i in keep]
     for row in rows:
         yield [_styled(row[i], _pad(_text(row[i]), widths[i], columns[i], i == keep[-1])) for i in keep]
+
+
+def _fitted(columns: list[Column], rows: list[list[Cell]], widths: dict[int, int]) -> list[list[Cell]]:
+    """Return the rows with the names of layers shortened to their column."""
+    rows = [list(row) for row in rows]
+    for i, width in widths.items():
+        if columns[i].names:
+            for row, name in zip(rows, shorten_names([_text(row[i]) for row in rows], width), strict=True):
+                row[i] = name if isinstance(row[i], str) else (name, row[i][1])
+    return rows
 
 
 def _shrink(columns: list[Column], natural: list[int], keep: list[int], width: int) -> dict[int, int]:

@@ -38,9 +38,9 @@ def count(n: float) -> str:
 
 
 def milliseconds(us: float) -> str:
-    """Microseconds as ms, with three digits."""
+    """Microseconds as ms, with fewer decimals for longer times."""
     ms = us / 1000
-    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+    return f"{ms:.{3 if ms < 10 else 1 if ms < 100 else 0}f} ms"
 
 
 def shape(dims: Sequence[int]) -> str:
@@ -50,7 +50,9 @@ def shape(dims: Sequence[int]) -> str:
 
 def percent(part: float, whole: float) -> str:
     """Write ``part / whole`` in percent; ``-`` where there is no whole."""
-    return f"{100 * part / whole:.0f} %" if whole > 0 else "-"
+    if whole <= 0:
+        return "-"
+    return "<1 %" if 0 < part / whole < 0.005 else f"{100 * part / whole:.0f} %"
 
 
 def decibels(db: float) -> str:
@@ -97,6 +99,31 @@ def _start(text: str, room: int) -> str:
         if used > room:
             return text[:i]
     return text
+
+
+def shorten_names(names: Sequence[str], width: int) -> list[str]:
+    """Shorten the names of layers to ``width`` columns so that they can still be told apart, all in the same way.
+
+    Exporters repeat themselves: of ``/features/features.2/body/body.0/Conv`` first the parents that the next part names
+    again go (``features.2/body.0/Conv``), then the operator at the end, then the middle.
+    """
+    for form in (str, _without_parents, _without_operator):
+        result = [form(n) for n in names]
+        if all(cells(n) <= width for n in result):
+            return result
+    return [middle(n, width) for n in result]
+
+
+def _without_parents(name: str) -> str:
+    parts = [p for p in name.split("/") if p]
+    following = [*parts[1:], ""]
+    return "/".join(p for p, n in zip(parts, following, strict=True) if not n.startswith((f"{p}.", f"{p}_"))) or name
+
+
+def _without_operator(name: str) -> str:
+    short = _without_parents(name)
+    rest, _, last = short.rpartition("/")
+    return rest if rest and last.isalpha() and last[0].isupper() else short
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:

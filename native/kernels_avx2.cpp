@@ -136,7 +136,7 @@ inline void store_bytes(uint8_t* dst, __m128i a, __m128i b, __m128i c, __m128i d
     _mm_storeu_si128(reinterpret_cast<__m128i*>(dst), _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
 }
 
-void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
+void exact_ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     const __m256d scale = _mm256_set1_pd(r.scale), offset = _mm256_set1_pd(r.offset), slope = _mm256_set1_pd(r.slope);
     const __m256d zero = _mm256_setzero_pd(), top = _mm256_set1_pd(512.0);
     const __m128i bias = _mm_set1_epi32(r.bias);
@@ -147,6 +147,29 @@ void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
     };
     for (size_t i = 0; i < n; i += 16) {
         store_bytes(dst + i, four(acc + i), four(acc + i + 4), four(acc + i + 8), four(acc + i + 12));
+    }
+}
+
+void ramp(const int32_t* acc, size_t n, const Ramp& r, uint8_t* dst) {
+    if (!(r.tie > 0.0F)) return exact_ramp(acc, n, r, dst);
+    const __m256 a = _mm256_set1_ps(r.a), b = _mm256_set1_ps(r.b), sign = _mm256_set1_ps(-0.0F);
+    const __m256 tie = _mm256_set1_ps(r.tie);
+    const __m256i bias = _mm256_set1_epi8(static_cast<char>(r.bias));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);     // the packs work in 128-bit halves
+    for (size_t i = 0; i < n; i += 32) {
+        __m256i y[4];
+        __m256 worst = _mm256_setzero_ps();
+        for (size_t j = 0; j < 4; ++j) {
+            const __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + i + 8 * j));
+            const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), a), b);
+            const __m256 nearest = _mm256_round_ps(v, kEven);
+            worst = _mm256_max_ps(worst, _mm256_andnot_ps(sign, _mm256_sub_ps(v, nearest)));
+            y[j] = _mm256_cvttps_epi32(nearest);
+        }
+        const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(y[0], y[1]), _mm256_packs_epi32(y[2], y[3]));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i),
+                            _mm256_adds_epu8(_mm256_permutevar8x32_epi32(bytes, order), bias));
+        if (_mm256_movemask_ps(_mm256_cmp_ps(worst, tie, _CMP_GT_OQ)) != 0) exact_ramp(acc + i, 32, r, dst + i);
     }
 }
 

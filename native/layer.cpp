@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kSlack = 64;               // pixels that a kernel may touch past the end
 constexpr size_t kAiRam = size_t{2} << 20;
 constexpr size_t kInputBlock = 24 * 1024;   // bytes of packed input that a block of pixels may use: half of an L1 cache
-constexpr size_t kBand = 96 * 1024;         // bytes of packed input at a time where the layer allows it: part of an L2 cache
+constexpr size_t kBand = 160 * 1024;        // bytes of packed input at a time, where the layer allows it: part of an L2 cache
 constexpr size_t kPlanes = 192 * 1024;      // bytes of finished planes kept before they are written: part of an L2 cache
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }

@@ -72,13 +72,13 @@ double power(int64_t shift) { return std::ldexp(1.0, -static_cast<int>(std::min<
 
 // Fills in Ramp's quick way for sums of at most top. With T the value that rint() rounds,
 //   T = (floor(acc * scale) + offset) * slope,   V = acc * (scale * slope) + (offset - 1/2) * slope,   |T - V| <= slope / 2.
-// v is V in single precision: acc, a, b and the fused multiply-add are each rounded once, by at most 2^-24 of the value, so
-//   |v - V| <= 2^-24 * (3 * |acc * a| + 2 * |b|) and a little; 4 and 3 below are more than that.
+// v is V in single precision: acc, a, b, the product and the sum are each rounded once, by at most 2^-24 of the value, so
+//   |v - V| <= 2^-24 * (4 * |acc * a| + 2 * |b|) and a little; 5 and 3 below are more than that.
 // Where |v| could leave 16 bits before the packing saturates it, or ties would be too frequent to pay, tie stays 0.
 void add_quick_way(Ramp& r, int64_t top) {
     const double a = r.scale * r.slope, b = (r.offset - 0.5) * r.slope;
     const double reach = static_cast<double>(top) * std::abs(a), shift = std::abs(b);
-    const double error = r.slope / 2 + std::ldexp(4 * reach + 3 * shift, -24) + 1e-7;
+    const double error = r.slope / 2 + std::ldexp(5 * reach + 3 * shift, -24) + 1e-7;
     if (error > 1.0 / 256 || reach + shift > 1e6) return;
     r.a = static_cast<float>(a);
     r.b = static_cast<float>(b);

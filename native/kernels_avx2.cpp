@@ -196,11 +196,7 @@ void table(const int32_t* acc, size_t n, const Table& a, double scale_, double a
 }
 
 bool supported() {
-#if defined(_MSC_VER)
-    return false;
-#else
     return __builtin_cpu_supports("avx2");
-#endif
 }
 
 }  // namespace

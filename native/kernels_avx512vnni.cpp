@@ -406,12 +406,8 @@ void table(const int32_t* acc, size_t n, const Table& a, double scale_, double a
 }
 
 bool supported() {
-#if defined(_MSC_VER)
-    return false;
-#else
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-#endif
 }
 
 }  // namespace

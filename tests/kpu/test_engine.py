@@ -182,4 +182,4 @@ def test_depthwise_by_lines(width: int, place: int) -> None:
     ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
     assert_equal(layer, ram)
     assert layer.cache[NATIVE[0]].path == "ramp"  # type: ignore[attr-defined]
-    assert 20 < np.unique(reference.run_layer(layer, ram)).size or width == 1
+    assert width == 1 or np.unique(reference.run_layer(layer, ram)).size > 20

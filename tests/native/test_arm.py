@@ -20,7 +20,7 @@ def test_arm_kernels_equal_portable(tmp_path: Path) -> None:
     assert EMULATOR is not None
     native, program = ROOT / "native", tmp_path / "compare"
     sources = [Path(__file__).parent / "compare_isas.cpp", *(native / f"{n}.cpp" for n in (
-        "layer", "parameters", "dispatch", "threads", "kernels_portable"))]
+        "layer", "layer_dense", "layer_depthwise", "parameters", "dispatch", "threads", "kernels_portable"))]
     flags = ["-std=c++20", "-O2", "-ffp-contract=off", "-DOPENKPU_ARM64=1", "-I", str(native)]
     neon = tmp_path / "neon.o"
     subprocess.run([COMPILER, *flags, "-march=armv8.2-a+dotprod", "-c", native / "kernels_neondot.cpp", "-o", neon],

@@ -198,6 +198,11 @@ class Context:
         v = self.values[id(t)]
         return self.materialize(v, v.tensor.name).tensor if isinstance(v, View) else v
 
+    def shaped(self, t: Tensor) -> Tensor:
+        """Return a value as a plain tensor of the source tensor's shape (``flat`` may leave out sizes of 1)."""
+        v = self.flat(t)
+        return v if tuple(v.shape) == t.shape else self.emit("Reshape", [v], t.shape, f"{v.name}.shaped", shape=t.shape)
+
     def only_user(self, t: Tensor) -> Node | None:
         """Return the single reader of a source tensor that is not an output."""
         users = self.users.get(id(t), [])

@@ -14,7 +14,7 @@ right-top). Everything else is expressed through that:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def lower_conv(ctx: Context, node: Node) -> None:
             fix="export the model with constant weights",
         )
     x = ctx.map(node.inputs[0])
-    if x.size == (1, 1) and x.is_whole:
+    if x.size == (1, 1) and x.is_whole and node.output.shape[2:] == (1, 1):
         _as_fully_connected(ctx, node)
         return
     if _may_join_add(ctx, node):
@@ -124,7 +124,7 @@ def convolve(
     if x.step == 2:
         done = None
         if w.shape[2:] == (1, 1) and (sh, sw) == (1, 1) and not any(pads) and not depthwise:
-            done = _strided(ctx, replace(x, step=1), w, b, fn, (0, 0, 0, 0), (oh, ow), stem)
+            done = _strided(ctx, x.spread_out(), w, b, fn, (0, 0, 0, 0), (oh, ow), stem)
         if done is not None:
             return done, None
         x = ctx.materialize(x, stem)
@@ -224,10 +224,10 @@ def _settle(
     ctx: Context, x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int], stem: str
 ) -> tuple[View, tuple[int, ...]]:
     """Bring the input into a form whose padding the KPU can give: as it is, cut out, or padded on the CPU."""
-    if _reads_ok(x, w, pads, last) and _window_ok(x, w, pads):
+    if _reads_ok(x, w, pads, last) and _windows_ok(x, w, pads, last):
         return x, pads
     x = ctx.materialize(x, stem)
-    if min(x.physical) >= MIN_SIZE and _reads_ok(x, w, pads, last) and _window_ok(x, w, pads):
+    if min(x.physical) >= MIN_SIZE and _reads_ok(x, w, pads, last) and _windows_ok(x, w, pads, last):
         return x, pads
     return _pad_to_fit(ctx, x, w, pads, last, stem)
 
@@ -245,10 +245,11 @@ def _pad_to_fit(
     return View.whole(ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=(t, le, b, r))), (0, 0, 0, 0)
 
 
-def _window_ok(x: View, w: Array, pads: tuple[int, ...]) -> bool:
-    """Whether the first output's window centre lies on the map."""
+def _windows_ok(x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int]) -> bool:
+    """Whether the window centres of the first and the last output lie on the map."""
     t = _embed(w, False, pads[0], pads[1])
-    return x.top + t.row >= 0 and x.left + t.col >= 0
+    row, col = x.top + t.row, x.left + t.col
+    return min(row, col) >= 0 and row + last[0] < x.physical[0] and col + last[1] < x.physical[1]
 
 
 def _embed(w: Array, depthwise: bool, top: int, left: int) -> Taps:
@@ -357,14 +358,17 @@ def _may_join_add(ctx: Context, node: Node) -> bool:
 
 
 def _as_fully_connected(ctx: Context, node: Node) -> None:
-    """A convolution on a 1x1 map is a matrix product (its centre tap, where it pads)."""
+    """A convolution of a 1x1 map to a 1x1 map is a matrix product with the one tap that meets the pixel."""
     a = node.attrs
     w, _ = _regroup(np.asarray(node.inputs[1].data, np.float32), a["group"], node.inputs[0].shape[1])
     if a["group"] == node.inputs[0].shape[1] and a["group"] > 1 and w.shape[1] == 1:
         w = np.stack([np.diag(w[:, 0, i, j]) for i in range(w.shape[2]) for j in range(w.shape[3])], -1).reshape(
             w.shape[0], w.shape[0], w.shape[2], w.shape[3]
         )
-    matrix = w[:, :, a["pads"][0], a["pads"][1]]
+    (row, beside_row), (col, beside_col) = (divmod(a["pads"][i], a["dilations"][i]) for i in (0, 1))
+    # a dilated or far away kernel may have no tap on the pixel at all
+    met = not (beside_row or beside_col) and row < w.shape[2] and col < w.shape[3]
+    matrix = w[:, :, row, col] if met else np.zeros(w.shape[:2], np.float32)
     b = np.asarray(node.inputs[2].data, np.float32) if len(node.inputs) > 2 else np.zeros(w.shape[0], np.float32)
     v = ctx.flat(node.inputs[0])
     if len(v.shape) != 2:

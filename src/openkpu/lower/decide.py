@@ -47,7 +47,7 @@ def conv(ctx: Context, node: Node, taken: Sequence[Node], us: float, *, joined: 
             _shape(node),
             "KPU after a rewrite" if how else "KPU",
             "; ".join(how),
-            "; ".join(f"{r.text} Here: {why}." for r, why in rules),
+            " ".join(f"{r.text} Here: {why}." for r, why in rules),
             "; ".join(dict.fromkeys(r.remedy for r, _ in rules)),
             us,
         )

@@ -145,7 +145,7 @@ def _add_on_cpu(ctx: Context, node: Node) -> None:
 
     for t in node.inputs:
         lower_deferred(ctx, t)
-    a, b = (ctx.flat(t) for t in node.inputs)
+    a, b = (ctx.shaped(t) for t in node.inputs)
     out = ctx.emit("CpuAdd", [a, b], a.shape, node.output.name)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 else out
     decide.on_cpu(ctx, node, "vectors and maps under 4x4 are added on the CPU", "", 0.0, expected=True)
@@ -167,7 +167,7 @@ def lower_concat(ctx: Context, node: Node) -> None:
             why=f"the parts of a {_dims(out)} tensor are not one after the other in memory there",
             fix="concatenate along the channels (axis 1)",
         )
-    parts = [ctx.flat(t) for t in node.inputs]
+    parts = [ctx.shaped(t) for t in node.inputs]
     ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
     ctx.spent += int(np.prod(out.shape)) * 4 / 1000  # a copy, about 1 ns a byte
     decide.on_cpu(

@@ -34,7 +34,7 @@ def lower_reshape(ctx: Context, node: Node) -> None:
 
 def lower_transpose(ctx: Context, node: Node) -> None:
     """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape."""
-    x = ctx.flat(node.inputs[0])
+    x = ctx.shaped(node.inputs[0])
     perm = tuple(node.attrs["perm"])
     shape = node.inputs[0].shape
     moved = [p for p in perm if shape[p] != 1]
@@ -137,6 +137,8 @@ def lower_softmax(ctx: Context, node: Node) -> None:
             + (f" whose values lie {inner} apart" if inner > 1 else f", limit {MOST_SOFTMAX_VECTORS}"),
             fix="end the model before the softmax (outputs=[...]) and apply it in the script",
         )
+    if x.shape[-1] != shape[axis]:
+        x = ctx.emit("Reshape", [x], shape[: axis + 1], f"{node.output.name}.vectors", shape=shape[: axis + 1])
     ctx.values[id(node.output)] = ctx.emit("CpuSoftmax", [x], tuple(x.shape), node.output.name, length=shape[axis])
     decide.on_cpu(ctx, node, "softmax runs on the CPU, in float", "", int(np.prod(shape)) * 1.0, expected=True)
 

@@ -87,9 +87,14 @@ def lower_pool(ctx: Context, node: Node) -> None:
         ctx.spent += price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node))
     else:
         x = ctx.materialize(x, stem)
+        source = x.tensor
+        if node.attrs["count_include_pad"] and any(pads):
+            # the runtime divides by the taps inside, so the zeros that count must be there
+            padded = (1, c, x.height + pads[0] + pads[2], x.width + pads[1] + pads[3])
+            source, pads = ctx.emit("CpuPad", [source], padded, f"{stem}.pad", pads=tuple(pads)), (0, 0, 0, 0)
         out = ctx.emit(
             "CpuAveragePool",
-            [x.tensor],
+            [source],
             (1, c, oh, ow),
             stem,
             kernel=tuple(kernel),

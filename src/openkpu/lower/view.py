@@ -49,6 +49,11 @@ class View:
         """Channels of the map."""
         return self.tensor.shape[1]
 
+    def spread_out(self) -> View:
+        """Return the part of the map that the picture's pixels span, with the pixels in between."""
+        height, width = (n * self.step - self.step + 1 for n in self.size)
+        return replace(self, height=height, width=width, step=1)
+
     def on(self, tensor: Tensor) -> View:
         """Return the same part of another map of the same size."""
         return replace(self, tensor=tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -78,15 +79,18 @@ def compile(
     if as_json:
         print_json(report.as_dict(compiled.report, str(output), scale.sidecar))
         return
-    labels = "" if scale.sidecar is None else f" --labels {scale.sidecar}"
+    same = {"--mean": mean, "--std": std, "--input-range": input_range, "--outputs": outputs}
+    again = [part for name, value in same.items() if value is not None for part in (name, value)]
+    again += [part for value in input_shape or [] for part in ("--input-shape", value)]
+    labels = [] if scale.labels is None else ["--labels", scale.labels]
     report.show(
         compiled.report,
         Printer(),
         output=str(output),
         notes=scale.notes,
         next_commands=[
-            f"kpu run {output} PICTURE{labels}",
-            f"kpu compare {model} {output} --data {calibration}",
-            f"kpu inspect {output}",
+            shlex.join(["kpu", "run", str(output), "PICTURE", *labels]),
+            shlex.join(["kpu", "compare", str(model), str(output), "--data", str(calibration), *again]),
+            shlex.join(["kpu", "inspect", str(output)]),
         ],
     )

@@ -77,11 +77,13 @@ def shapes(values: list[str] | None) -> dict[str, tuple[int, ...]] | None:
 class Normalisation:
     """What pixels mean, from the options or from the file beside the model."""
 
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    input_range: tuple[float, float] | None
-    sidecar: str | None
-    notes: tuple[str, ...]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_range: tuple[float, float] | None = None
+    sidecar: str | None = None
+    labels: str | None = None
+    """The sidecar, if it has labels."""
+    notes: tuple[str, ...] = ()
 
 
 def normalisation(model: Path, mean: str | None, std: str | None, input_range: str | None) -> Normalisation:
@@ -90,11 +92,12 @@ def normalisation(model: Path, mean: str | None, std: str | None, input_range: s
 
     beside = sidecar.find(model)
     path = None if beside is None else beside.path
+    labels = None if beside is None or beside.labels is None else path
     if mean is not None or std is not None or input_range is not None:
-        return Normalisation(
-            numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range"), path, ()
-        )
+        values = numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range")
+        return Normalisation(*values, sidecar=path, labels=labels)
     if beside is None or beside.mean is None or beside.std is None:
-        note = "no --mean, --std or --input-range, and no model.json: pixels 0..255 become 0..1"
-        return Normalisation(None, None, None, path, (note,))
-    return Normalisation(beside.mean, beside.std, None, path, (f"mean and std are from {beside.path}",))
+        note = "no --mean, --std or --input-range, and no model.json that gives them: pixels 0..255 become 0..1"
+        return Normalisation(sidecar=path, labels=labels, notes=(note,))
+    note = f"mean and std are from {path}"
+    return Normalisation(beside.mean, beside.std, sidecar=path, labels=labels, notes=(note,))

@@ -45,7 +45,9 @@ def verdict(decisions: Sequence[Decision]) -> str:
     names = words.plural(len(inner), "layer")
     worst = max(inner, key=lambda d: d.microseconds)
     if cpu < 0.1 * time:
-        return f"fits the KPU; {names} on the CPU cost little"
+        return f"fits the KPU; what runs on the CPU costs little ({names})"
+    if len(inner) == 1:
+        return f"one layer on the CPU takes {words.percent(cpu, time)} of the time: '{worst.layer}'"
     return f"{names} on the CPU take {words.percent(cpu, time)} of the time, most of it '{worst.layer}'"
 
 

@@ -30,6 +30,15 @@ def code(model: onnx.ModelProto | bytes, **args: object) -> str:
     return caught.value.code
 
 
+def graph_or_code(data: bytes) -> Graph | str:
+    try:
+        graph = load(data)
+    except OpenKPUError as error:
+        return error.code
+    graph.validate()
+    return graph
+
+
 def with_weights(w: np.ndarray) -> onnx.ModelProto:
     return build([CONV], X, {"w": w})
 
@@ -134,7 +143,9 @@ def test_what_is_not_taken() -> None:
     assert code(build([node("NonZero")], X)) == "E261"
     assert code(build([node("Relu")], X, opset=6)) == "E157"
     assert code(build([node("Conv", ["x", "x"])], X)) == "E267"
-    assert code(build([node("Pad", ["x", "p"], mode="reflect")], X, {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])})) == "E262"
+    assert (
+        code(build([node("Pad", ["x", "p"], mode="reflect")], X, {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])})) == "E262"
+    )
     pool = node("MaxPool", ["x"], ["y", "positions"], kernel_shape=[2, 2])
     assert code(build([pool, node("Cast", ["positions"], ["z"], to=1)], X, outputs=("z",))) == "E262"
     assert code(build([node("Relu", ["c"])], X, {"c": W})) == "E271"
@@ -148,6 +159,9 @@ def test_constants_that_would_fill_the_memory() -> None:
                       {"n": huge, "o": np.float32(1)})) == "E270"  # fmt: skip
     long = {"a": np.int64(0), "b": np.int64(1 << 40), "d": np.int64(1)}
     assert code(build([node("Range", [*long], ["c"]), node("Add", ["x", "c"])], X, long)) == "E270"
+    assert code(build([node("Resize", ["x", "", "s"])], X, {"s": np.float32([1, 1, 1e9, 1])})) == "E270"
+    many = {"n": np.ones(64, np.int64)}
+    assert code(build([node("Expand", ["x", "n"])], X, many)) in ("E160", "E261")
     side = {"m": np.ones((1 << 12, 1 << 12), np.float32)}
     assert code(build([node("MatMul", ["m", "m"], ["c"]), node("Add", ["x", "c"])], X, side)) == "E270"
 
@@ -189,18 +203,15 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
 
 
 @settings(max_examples=150, deadline=2000)
-@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 40))
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 40)
+)
 def test_mutated_bytes(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(GOOD)
     for at, value in changes:
         data[at] = value
-    try:
-        graph = load(bytes(data[: len(data) - cut]))
-    except OpenKPUError as error:
-        assert error.code[:2] in ("E1", "E2", "E4")
-    else:
-        assert isinstance(graph, Graph)
-        graph.validate()
+    outcome = graph_or_code(bytes(data[: len(data) - cut]))
+    assert isinstance(outcome, Graph) or outcome[:2] in ("E1", "E2")
 
 
 ATTRS = st.dictionaries(
@@ -210,10 +221,10 @@ ATTRS = st.dictionaries(
               st.lists(st.integers(-3, 9), min_size=1, max_size=5), st.text("abc", max_size=3)),
     max_size=4,
 )  # fmt: skip
-OPERATORS = ["Conv", "MaxPool", "AveragePool", "Softmax", "Concat", "Slice", "Pad", "Split", "Transpose", "Reshape", "Gemm",
-             "Squeeze", "Unsqueeze", "ReduceMean", "Upsample", "Resize", "Clip", "Flatten", "Gather", "Cast", "Expand",
-             "BatchNormalization", "ConvTranspose", "MatMul", "PRelu", "HardSigmoid", "DepthToSpace", "Tile", "TopK",
-             "LRN", "ConstantOfShape", "Shape", "Constant", "LSTM", "Einsum", "If", "Loop"]  # fmt: skip
+OPERATORS = ["Conv", "MaxPool", "AveragePool", "Softmax", "Concat", "Slice", "Pad", "Split", "Transpose", "Reshape",
+             "Gemm", "Squeeze", "Unsqueeze", "ReduceMean", "Upsample", "Resize", "Clip", "Flatten", "Gather", "Cast",
+             "Expand", "BatchNormalization", "ConvTranspose", "MatMul", "PRelu", "HardSigmoid", "DepthToSpace", "Tile",
+             "TopK", "LRN", "ConstantOfShape", "Shape", "Constant", "LSTM", "Einsum", "If", "Loop"]  # fmt: skip
 
 
 @settings(max_examples=300, deadline=2000)
@@ -224,7 +235,5 @@ OPERATORS = ["Conv", "MaxPool", "AveragePool", "Softmax", "Concat", "Slice", "Pa
 def test_any_attributes_and_inputs(op: str, attrs: dict, inputs: list[str], opset: int) -> None:
     constants = {"f": W, "i": np.array([1, -1, 3]), "s": np.float32(2), "v": np.ones(3, np.float32)}
     model = build([node(op, inputs, ["m"], **attrs), node("Relu", ["m"])], X, constants, opset=opset)
-    try:
-        load(model.SerializeToString()).validate()
-    except OpenKPUError as error:
-        assert error.code[:2] in ("E1", "E2")
+    outcome = graph_or_code(model.SerializeToString())
+    assert isinstance(outcome, Graph) or outcome[:2] in ("E1", "E2")

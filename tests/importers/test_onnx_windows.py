@@ -47,7 +47,7 @@ def test_conv(size, kernel, strides, dilations, pads, auto, channels, bias, opse
 )  # fmt: skip
 def test_pool(size, kernel, strides, pads, auto, ceil, op, include, opset) -> None:
     if auto.startswith("SAME"):
-        assume(all(k >= s for k, s in zip(kernel, strides, strict=True)))  # onnxruntime wants pads >= 0 before it clamps
+        assume(all(k >= s for k, s in zip(kernel, strides, strict=True)))  # else onnxruntime pads by -1, or refuses
     pads = [min(p, k - 1) for p, k in zip(pads, [*kernel, *kernel], strict=True)]
     attrs = {"strides": strides, "kernel_shape": kernel, "ceil_mode": int(ceil)}
     attrs |= {"pads": pads} if auto == "NOTSET" else {"auto_pad": auto}

@@ -79,7 +79,9 @@ def test_clip(opset: int, limits: tuple[float | None, float | None]) -> None:
         model = build([node("Clip", **given)], {"x": F}, opset=opset)
     else:
         names = [k if k in given else "" for k in ("min", "max")]
-        model = build([node("Clip", ["x", *names])], {"x": F}, {k: np.float32(v) for k, v in given.items()}, opset=opset)
+        model = build(
+            [node("Clip", ["x", *names])], {"x": F}, {k: np.float32(v) for k, v in given.items()}, opset=opset
+        )
     (clip,) = check(model).nodes
     assert (clip.attrs["min"], clip.attrs["max"]) == (given.get("min", -np.inf), given.get("max", np.inf))
 
@@ -142,13 +144,23 @@ def test_pad(opset: int) -> None:
 
 def test_pad_with_axes() -> None:
     constants = {"p": i64(1, 2), "v": np.float32(0), "a": i64(-1)}
-    assert check(build([node("Pad", ["x", "p", "v", "a"])], {"x": F}, constants, opset=18)).outputs[0].shape == (1, 4, 5, 9)
+    assert check(build([node("Pad", ["x", "p", "v", "a"])], {"x": F}, constants, opset=18)).outputs[0].shape == (
+        1,
+        4,
+        5,
+        9,
+    )
 
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize(
     ("starts", "ends", "axes", "steps"),
-    [((1,), (3,), (1,), (1,)), ((0, -3), (2**31, 2**62), (2, 3), (1, 1)), ((1,), (6,), (3,), (2,)), ((-1,), (-(2**40),), (2,), (-1,))],
+    [
+        ((1,), (3,), (1,), (1,)),
+        ((0, -3), (2**31, 2**62), (2, 3), (1, 1)),
+        ((1,), (6,), (3,), (2,)),
+        ((-1,), (-(2**40),), (2,), (-1,)),
+    ],
 )  # fmt: skip
 def test_slice(opset: int, starts: tuple, ends: tuple, axes: tuple, steps: tuple) -> None:
     if opset < 10:
@@ -180,7 +192,9 @@ def test_split_by_number_of_outputs() -> None:
 
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("opset", OPSETS)
-@pytest.mark.parametrize(("axes", "ir"), [((2, 3), "GlobalAveragePool"), ((-1,), "AveragePool"), ((3, -2), "GlobalAveragePool")])
+@pytest.mark.parametrize(
+    ("axes", "ir"), [((2, 3), "GlobalAveragePool"), ((-1,), "AveragePool"), ((3, -2), "GlobalAveragePool")]
+)
 def test_reduce_mean(axes: tuple, ir: str, opset: int, keepdims: int) -> None:
     if opset < 18:
         model = build([node("ReduceMean", axes=axes, keepdims=keepdims)], {"x": F}, opset=opset)
@@ -251,7 +265,9 @@ def test_matmul() -> None:
     assert ops(check(build([node("MatMul", ["w", "x"])], {"x": (1, 5, 3)}, {"w": f32(7, 5)}))) == ["MatMul"]
 
 
-@pytest.mark.parametrize(("index", "axis", "expected"), [(i64(0, 2), 1, ["Slice"]), (np.int64(-1), 2, ["Slice", "Reshape"])])
+@pytest.mark.parametrize(
+    ("index", "axis", "expected"), [(i64(0, 2), 1, ["Slice"]), (np.int64(-1), 2, ["Slice", "Reshape"])]
+)
 def test_gather_of_fixed_positions(index: np.ndarray, axis: int, expected: list[str]) -> None:
     assert ops(check(build([node("Gather", ["x", "i"], axis=axis)], {"x": F}, {"i": index}))) == expected
 

@@ -116,7 +116,8 @@ def to_onnx(graph: Graph, *, extra_outputs: Sequence[Tensor] = ()) -> Any:
     """Return the graph as ``onnx.ModelProto`` (opset 17, IR version 8).
 
     ``extra_outputs`` come out after the graph's own outputs: any tensors of the graph, or tensors that an exporter
-    makes on the way, by their name. ``UnsupportedError`` E280 names an operator without exporter, E281 an unknown output.
+    makes on the way, by their name. ``UnsupportedError`` E280 names an operator without exporter, E281 an
+    unknown output.
     """
     onnx = require("onnx", "onnx")
     helper = onnx.helper

@@ -33,20 +33,19 @@ class FloatSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        self._name = graph.name
         try:
             self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class for each of its status codes, without a common base
-            raise UnsupportedError(
-                "E282", "onnxruntime refuses the float graph", where=graph.name, why=str(error).strip()[:400],
-                fix="this is a fault of OpenKPU unless the model itself fails in onnxruntime; please report it",
-            ) from error  # fmt: skip
+            raise self._refused(error) from error
         self._wanted = wanted
 
     def run(self, inputs: Mapping[str, NDArray[Any]] | NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run once; returns outputs and watched tensors by name.
 
         An array alone is the only input. Shapes are those of the graph; a missing leading 1 is added, values are
-        converted to the input's type. ``InputError`` E451 says what does not fit.
+        converted to the input's type. ``InputError`` E451 says what does not fit, ``UnsupportedError`` E282 what
+        onnxruntime refuses.
         """
         if not isinstance(inputs, Mapping):
             if len(self._inputs) != 1:
@@ -65,11 +64,23 @@ class FloatSession:
                 fix=f"give {', '.join(self._inputs)}",
             )  # fmt: skip
         feeds = {n: self._fit(t, np.asarray(inputs[n])) for n, t in self._inputs.items()}
-        values = self._session.run(self._wanted, feeds) if self._wanted else []
+        try:
+            values = self._session.run(self._wanted, feeds) if self._wanted else []
+        except Exception as error:  # some mistakes in a graph are only noticed when it runs
+            raise self._refused(error) from error
         result = dict(zip(self._wanted, values, strict=True))
         result.update({n: np.asarray(a) for n, a in self._fixed.items()})
         result.update({n: feeds[n] for n in self._passed})
         return result
+
+    def _refused(self, error: Exception) -> UnsupportedError:
+        return UnsupportedError(
+            "E282",
+            "onnxruntime refuses the float graph",
+            where=self._name,
+            why=str(error).strip()[:400],
+            fix="if the model itself runs in onnxruntime this is a fault of OpenKPU: please report it",
+        )
 
     @staticmethod
     def _fit(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:

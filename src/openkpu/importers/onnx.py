@@ -249,7 +249,7 @@ def _run(builder: Builder, nodes: Iterable[Any]) -> None:
             _import(call)
         except OpenKPUError:
             raise
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # a damaged file can contradict itself in more ways than the handlers check one by one
             why = f"{error}; inputs {call.shapes()}"
             raise call.damaged(f"the parts of this {call.op} do not fit together", why) from error

@@ -138,7 +138,7 @@ class Call:
     def const_ints(self, i: int, what: str) -> list[int]:
         """Return input ``i`` as whole numbers."""
         data = self.const(i, what)
-        if data.size > 64:
+        if data.size > 32:  # as many dimensions as NumPy 1 has
             raise self.damaged(f"the {what} are {data.size} numbers")
         return [int(v) for v in data.reshape(-1)]
 
@@ -208,12 +208,13 @@ class Call:
     def emit_many(self, op: str, results: Sequence[tuple[str, tuple[int, ...], str]], attrs: dict[str, Any]) -> None:
         """Add a node under its own name, with all inputs and ``results`` (name, shape, dtype)."""
         inputs = [self.builder.operand(t, self.label) for t in self.inputs if t is not None]
-        outputs = [Tensor(name, self._checked(shape), dtype) for name, shape, dtype in results]
+        outputs = [Tensor(name, self.checked(shape), dtype) for name, shape, dtype in results]
         self.builder.nodes.append(Node(op, inputs, outputs, attrs, (self.name,)))
         for t in outputs:
             self.builder.bind(t.name, t)
 
-    def _checked(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def checked(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return a shape after checking that a tensor of it is neither empty nor larger than ``MAX_ELEMENTS``."""
         dims = tuple(int(d) for d in shape)
         if any(d <= 0 for d in dims):
             raise self.refuse(
@@ -229,7 +230,7 @@ class Call:
     def _add(self, op: str, inputs: Sequence[Tensor], shape: Sequence[int], name: str, attrs: dict[str, Any]) -> Tensor:
         operands = [self.builder.operand(t, self.label) for t in inputs]
         dtype = next((t.dtype for t in operands if t.data is None), "float32")
-        out = Tensor(name, self._checked(shape), dtype)
+        out = Tensor(name, self.checked(shape), dtype)
         self.builder.nodes.append(Node(op, operands, [out], attrs, (self.name,)))
         return out
 

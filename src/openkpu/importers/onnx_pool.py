@@ -123,8 +123,7 @@ def resize(call: Call) -> None:
             sizes[a], scales[a] = math.floor(x.shape[a] * float(f)), float(f)
     if rank != 4 or tuple(sizes[:2]) != x.shape[:2]:
         raise call.refuse(f"{call.op} to {sizes}", f"only H and W of (1, C, H, W) can change; inputs {call.shapes()}")
-    if min(sizes) < 1:
-        raise call.refuse(f"{call.op} to {sizes}, which is empty", code="E265")
+    call.checked(sizes)
     if tuple(sizes) == x.shape and all(s == 1 for s in scales):
         call.alias(x)
         return

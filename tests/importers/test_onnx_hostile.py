@@ -1,5 +1,7 @@
 """Whatever the file: a graph, or one OpenKPUError with its code, soon and in little memory."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx_zoo import build, node, ops
 
-from openkpu.errors import FileFormatError, InputError, OpenKPUError, UnsupportedError
+from openkpu.errors import EnvironmentError_, FileFormatError, InputError, OpenKPUError, UnsupportedError
 from openkpu.graph.ir import Graph
 from openkpu.importers.onnx import load
 
@@ -149,6 +151,7 @@ def test_what_is_not_taken() -> None:
     pool = node("MaxPool", ["x"], ["y", "positions"], kernel_shape=[2, 2])
     assert code(build([pool, node("Cast", ["positions"], ["z"], to=1)], X, outputs=("z",))) == "E262"
     assert code(build([node("Relu", ["c"])], X, {"c": W})) == "E271"
+    assert code(build([node("ReduceMean", axes=[2, 3], keepdims=7)], X)) == "E160"
     assert code(build([node("Resize", ["x", "", "s"], mode="cubic")], X, {"s": np.float32([1, 1, 2, 2])})) == "E262"
 
 
@@ -180,6 +183,19 @@ def test_functions_that_explode_or_call_themselves() -> None:
 
     assert code(model([*(twice(i + 1) for i in range(40)), [node("Relu", ["a"], ["b"])]])) == "E159"
     assert code(model([[node("f0", ["a"], ["b"], domain="f")]])) == "E153"
+
+
+def test_without_the_onnx_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(EnvironmentError_) as caught:
+        load(GOOD)
+    assert caught.value.fix == "pip install 'openkpu[onnx]'"
+
+
+def test_importing_the_importer_does_not_import_onnx() -> None:
+    program = "import sys, openkpu.importers.onnx, openkpu.float.session; print('onnx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_weights_in_another_file(tmp_path: Path) -> None:

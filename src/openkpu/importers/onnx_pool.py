@@ -63,7 +63,9 @@ def global_pool(call: Call) -> None:
 def reduce(call: Call) -> None:
     """Over H, W or both of a picture this is a pooling; other reductions keep their name."""
     x, given = call.x, call.axes()
-    rank = len(x.shape)
+    rank, keep = len(x.shape), call.integer("keepdims", 1)
+    if keep not in (0, 1):
+        raise call.damaged(f"keepdims is {keep}, not 0 or 1")
     if not given:
         if call.integer("noop_with_empty_axes", 0):
             call.alias(x)

@@ -2,6 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run; longer searches are started by hand with another profile.
+settings.register_profile("openkpu", derandomize=True, deadline=None)
+settings.load_profile("openkpu")
 
 
 @pytest.fixture(scope="session")

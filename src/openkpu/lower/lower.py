@@ -50,6 +50,7 @@ def _average_pool(ctx: Context, node: Node) -> None:
         node.source,
     )
     lower_conv(ctx, conv)
+    node.output.producer = node  # the source graph stays as it was
 
 
 LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {

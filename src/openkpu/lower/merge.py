@@ -57,6 +57,9 @@ def lower_add(ctx: Context, node: Node) -> None:
             f"at most {MAX_CHANNELS}, on maps of at least 4x4",
             fix="use fewer channels",
         )
+    for t in {id(t): t for t in node.inputs}.values():
+        if id(t) in ctx.deferred:
+            decide.conv(ctx, ctx.deferred[id(t)], [], 0.0, joined=True)
     tail = follow(ctx, node.output)
     stem = tail.before_pool.name
     if terms[0][0].tensor is terms[1][0].tensor:
@@ -108,7 +111,6 @@ def _term(ctx: Context, t: Tensor, sign: float, cut: bool = False) -> Term:
             v = ctx.materialize(v, t.name)
         w = np.asarray(conv.inputs[1].data, np.float32)
         b = np.asarray(conv.inputs[2].data, np.float32) if len(conv.inputs) > 2 else np.zeros(w.shape[0], np.float32)
-        decide.conv(ctx, conv, [], 0.0, joined=True)
         return v, sign * w, sign * b
     v = ctx.map(t)
     if cut or v.step != 1:

@@ -1,4 +1,4 @@
-"""Apply ``y = x * k + c`` (a number each channel) inside the producer of ``x``, or as a depthwise 1x1 convolution.
+"""Apply ``y = x * k + c`` (a number each channel) inside the producer of ``x``, or as a layer of its own.
 
 Not a pass of its own: the shared piece of ``fold_batch_norm`` and ``fold_channel_affine``.
 """
@@ -14,7 +14,8 @@ from openkpu.graph.ir import Graph, Node, Tensor
 def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c: NDArray[np.float64]) -> None:
     """Replace ``node``, which computes ``x * k + c`` with k and c of shape (channels,), and drop it from the graph.
 
-    The producer of ``x`` takes it in if that is a linear layer with constant weights and no other reader.
+    The producer of ``x`` takes it in if that is a linear layer with constant weights and no other reader. Otherwise
+    it becomes a depthwise 1x1 convolution, for a vector (1, C) a Gemm with a diagonal.
     """
     p = x.producer
     only_reader = len(graph.consumers(x)) == 1 and not graph.is_output(x)
@@ -34,6 +35,12 @@ def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c:
         return
     channels = x.shape[1]
     k, c = np.broadcast_to(k, channels), np.broadcast_to(c, channels)
+    at = graph.nodes.index(node)
+    if len(x.shape) == 2:
+        w = graph.constant(f"{node.output.name}.w", np.diag(k).astype(np.float32))
+        b = graph.constant(f"{node.output.name}.b", c.astype(np.float32))
+        graph.nodes[at] = Node("Gemm", [x, w, b], [node.output], {}, node.source)
+        return
     conv = Node(
         "Conv",
         [
@@ -45,4 +52,4 @@ def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c:
         {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "group": channels},
         node.source,
     )
-    graph.nodes[graph.nodes.index(node)] = conv
+    graph.nodes[at] = conv

@@ -19,7 +19,7 @@ def fold_batch_norm(graph: Graph) -> None:
     """Rewrite every BatchNormalization with constant parameters."""
     for node in [n for n in graph.nodes if n.op == "BatchNormalization"]:
         x, *params = node.inputs
-        if any(p.data is None for p in params):
+        if any(p.data is None for p in params) or len(x.shape) not in (2, 4):
             continue
         scale, bias, mean, var = (np.asarray(p.data, np.float64) for p in params)
         k = scale / np.sqrt(var + node.attrs["epsilon"])

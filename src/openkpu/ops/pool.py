@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 def global_average_pool(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """(c, n) -> (c,): the sequential float32 sum of each row over n."""
     with np.errstate(all="ignore"):
-        total: NDArray[np.float32] = np.add.accumulate(x, axis=1, dtype=np.float32)[:, -1]
+        total = np.zeros(x.shape[0], np.float32)
+        for column in np.ascontiguousarray(x.T):
+            total += column
         return np.divide(total, np.float32(x.shape[1]), dtype=np.float32)
 
 

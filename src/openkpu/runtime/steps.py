@@ -54,8 +54,10 @@ def _add_padding(m: Memories, s: p.KpuAddPadding) -> None:
     c, h, w = s.output.shape
     lay = fmap.FeatureMapLayout(c, h, w)
     v = fmap.view(m.ai, s.output.start // AI_LINE_BYTES, lay.channel_lines, lay.row_lines, lay.group, c, h, w)
-    for channel, value in enumerate(get(m, s.input)):
-        v[channel // lay.group, channel % lay.group, 0, 0] = value
+    first_pixels, values = v[:, :, 0, 0], get(m, s.input)
+    whole, rest = divmod(c, lay.group)
+    first_pixels[:whole] = values[: c - rest].reshape(whole, lay.group)
+    first_pixels[whole:, :rest] = values[c - rest :]
 
 
 def _concat(m: Memories, s: p.Concat) -> None:

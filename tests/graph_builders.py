@@ -243,35 +243,12 @@ def _random_layer(b: Builder, pick: Any, x: Tensor, maps: list[Tensor], benign: 
         none, all_round, far = (0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 1)
         on_kpu = [(2, 2, none), (2, 2, none), (2, 1, far), (3, 2, far), (3, 2, none), (4, 4, none)]
         k, s, pads = pick([*on_kpu, (3, 2, all_round), (3, 1, all_round), (2, 1, none), (5, 1, (2, 2, 2, 2))])
-        if h + pads[0] + pads[2] < kernel[0] or w + pads[1] + pads[3] < kernel[1]:
-            return None
-        if kind == "depthwise":
-            return b.depthwise(x, kernel, stride=stride, pads=pads, multiplier=pick([1, 1, 2]))
-        return b.conv(x, pick([1, 2, 4, 6]) * 2, kernel, stride=stride, pads=pads)
-    if kind == "pointwise":
-        return b.conv(x, pick([3, 4, 8]), 1)
-    if kind in ("max", "mean"):
-        k, s, pads = pick(
-            [
-                (2, 2, (0, 0, 0, 0)),
-                (2, 2, (0, 0, 0, 0)),
-                (2, 1, (0, 0, 1, 1)),
-                (3, 2, (1, 1, 1, 1)),
-                (3, 1, (1, 1, 1, 1)),
-            ]
-            + [
-                (3, 2, (0, 0, 1, 1)),
-                (3, 2, (0, 0, 0, 0)),
-                (2, 1, (0, 0, 0, 0)),
-                (4, 4, (0, 0, 0, 0)),
-                (5, 1, (2, 2, 2, 2)),
-            ]
-        )
         if h + pads[0] + pads[2] < k or w + pads[1] + pads[3] < k:
             return None
         return b.max_pool(x, k, s, pads) if kind == "max" else b.average_pool(x, k, s, pads, pick([0, 1]))
     if kind == "act":
-        op = pick(["Relu", "Relu", "Clip", "LeakyRelu"] + ([] if benign else ["Sigmoid", "Tanh", "HardSwish", "Abs"]))
+        curved = [] if benign else ["Sigmoid", "Tanh", "HardSwish", "Abs"]
+        op = pick(["Relu", "Relu", "Clip", "LeakyRelu", *curved])
         attrs: dict[str, Any] = {"Clip": {"min": 0.0, "max": 6.0}, "LeakyRelu": {"alpha": 0.1}}.get(op, {})
         return b.unary(op, x, **attrs)
     if kind in ("add", "sub"):

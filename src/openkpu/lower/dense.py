@@ -17,6 +17,9 @@ from openkpu.lower import decide
 from openkpu.lower.context import Context
 from openkpu.lower.tail import follow
 
+MOST_PARTS = 4
+"""Partial sums of one product; each is rounded to 8 bits, so many of them would add up their errors."""
+
 CPU_FUNCTIONS = (None, clip(X, 0, float("inf")), clip(X, 0, 6))
 """The activations of the runtime's float matrix product: none, ReLU, ReLU6."""
 
@@ -52,7 +55,7 @@ def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArra
     stem = tail.end.name
     ctx.done |= {id(m) for m in tail.nodes}
     on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
-    fits = x.producer is not None
+    fits = x.producer is not None and k <= MOST_PARTS * MAX_CHANNELS
     note = f"{k} -> {n}: CPU {on_cpu / 1000:.2f} ms, KPU {on_kpu / 1000:.2f} ms"
     if not fits or on_cpu <= on_kpu:
         fn = tail.fn if tail.fn in CPU_FUNCTIONS else None
@@ -71,15 +74,19 @@ def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArra
 def _on_kpu(ctx: Context, x: Tensor, w: NDArray[Any], b: NDArray[Any], fn: Expr | None, stem: str) -> Tensor:
     """Emit the 1x1 convolutions: several where there are too many inputs (then summed on the CPU) or outputs."""
     n, k = w.shape
-    if k > MAX_CHANNELS:
-        half = -(-k // 2)
-        half += -half % 4
-        nothing = np.zeros_like(b)
-        low = _on_kpu(ctx, x, np.ascontiguousarray(w[:, :half]), b, None, f"{stem}.low")
-        high = _on_kpu_from(ctx, x, half, np.ascontiguousarray(w[:, half:]), nothing, None, f"{stem}.high")
-        total = ctx.emit("CpuAdd", [low, high], (1, n), stem if fn is None else f"{stem}.sum")
-        return total if fn is None else emit_function(ctx, total, fn, stem)
-    return _on_kpu_from(ctx, x, 0, w, b, fn, stem)
+    if k <= MAX_CHANNELS:
+        return _on_kpu_from(ctx, x, 0, w, b, fn, stem)
+    bias = b
+    total: Tensor | None = None
+    starts = range(0, k, MAX_CHANNELS)
+    for first in starts:
+        columns = np.ascontiguousarray(w[:, first : first + MAX_CHANNELS])
+        part = _on_kpu_from(ctx, x, first, columns, bias, None, f"{stem}.inputs{first}")
+        bias = np.zeros_like(b)
+        last = first == starts[-1] and fn is None
+        total = part if total is None else ctx.emit("CpuAdd", [total, part], (1, n), stem if last else f"{stem}.sum")
+    assert total is not None
+    return total if fn is None else emit_function(ctx, total, fn, stem)
 
 
 def _on_kpu_from(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from openkpu.analyze.predict import is_vector, predict, rank
+from openkpu.analyze.predict import Prediction, fitting, is_vector, predict, rank, readings
 from openkpu.api import Model
 from openkpu.errors import InputError
 
@@ -32,9 +32,20 @@ def test_the_largest_come_first(values, top):
     assert sum(e.share for e in entries) <= 1 + 1e-6
 
 
-def test_labels_must_fit():
+def test_labels_go_to_the_outputs_that_they_fit():
+    two = [Prediction("x", (np.arange(3.0), np.arange(4.0), np.zeros((2, 2))), 0.1)]
+    first, second, third = readings(two, ["a", "b", "c"])[0]
+    assert first.entries[0].label == "c"
+    assert second.entries[0].label == "3"
+    assert third is None
+    assert fitting(["a", "b", "c", "d"], two) is not None
+
+
+def test_labels_must_fit_some_output():
+    one = [Prediction("x", (np.zeros(3, np.float32),), 0.1)]
+    assert fitting(["a", "b"], one) is None
     with pytest.raises(InputError) as caught:
-        rank(np.zeros(3, np.float32), ["a", "b"])
+        readings(one, ["a", "b"])
     assert caught.value.code == "E434"
 
 

@@ -94,6 +94,16 @@ def test_what_does_not_fit_is_refused(shape, anchors, options):
     assert caught.value.code == "E433"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e4, float("inf"), float("nan")])
+def test_absurd_values_do_not_break_it(value):
+    out = quiet()
+    put(out, 0, 1, 1, label=0)
+    out[0, 2:4] = value
+    for box in boxes(out):
+        assert all(0 <= side <= 1 << 31 for side in box.pixels(320, 240))
+
+
 def test_bytes_are_no_region_output():
     with pytest.raises(InputError):
         decode(np.zeros((16, 4, 4), np.uint8), ANCHORS)

@@ -4,7 +4,14 @@ import json
 import re
 
 import numpy as np
+import program_builders as build
 import pytest
+
+import openkpu
+from openkpu.analyze.yolo import decode
+from openkpu.float.data import load_samples
+from openkpu.kmodel import v3
+from openkpu.kmodel.program import Dequantize, DType
 
 VERBS = ("check", "compile", "run", "compare", "inspect")
 
@@ -33,8 +40,6 @@ def test_help_of_a_verb_has_an_example_and_reads_on(kpu, verb):
 
 
 def test_version(kpu):
-    import openkpu
-
     assert kpu("--version").stdout == f"kpu {openkpu.__version__}\n"
 
 
@@ -181,8 +186,6 @@ def test_ctrl_c_is_130_and_quiet(kpu, kmodel, monkeypatch):
 
 # -- run ----------------------------------------------------------------------------------------------------------
 def test_run_saves_and_traces(kpu, kmodel, pictures, tmp_path):
-    import openkpu
-
     result = kpu("run", kmodel, pictures, "--save", tmp_path / "o.npz", "--trace", tmp_path / "steps")
     assert result.exit_code == 0, result.stderr
     assert "uint8 4x8x8" in result.stdout
@@ -211,6 +214,25 @@ def test_run_json_and_check(kpu, kmodel, pictures):
     assert set(first) == {"name", "seconds", "outputs", "findings"}
     assert first["findings"] == []
     assert set(first["outputs"][0]) == {"dtype", "shape", "min", "max", "mean", "kind", "top"}
+
+
+def test_run_shows_boxes(kpu, pictures, tmp_path):
+    conv = build.conv(0, 64, 3, 16, 8, 8, to_main=0)
+    floats = Dequantize(
+        input=build.main(0, DType.U8, 16, 8, 8), output=build.main(1024, DType.F32, 16, 8, 8), scale=0.1, bias=-6.0
+    )
+    file = tmp_path / "boxes.kmodel"
+    file.write_bytes(v3.write(build.program(conv, floats)))
+    picture = pictures / "picture_0.png"
+    options = ("--anchors", "1,1,2,3", "--classes", "3", "--threshold", "0.01")
+    data = json.loads(kpu("run", file, picture, *options, "--json").stdout)
+    (output,) = openkpu.load(file).run(load_samples(picture, (3, 8, 8))[0].array)
+    boxes = decode(output, (1, 1, 2, 3), threshold=0.01)
+    assert [(b["label"], b["score"]) for b in data["inputs"][0]["boxes"]] == [(b.label, b.score) for b in boxes]
+    assert boxes
+    text = kpu("run", file, picture, *options).stdout
+    assert text.count("%") == len(boxes)
+    assert "E433" in kpu("run", file, picture, "--anchors", "1,1,2,3", "--classes", "4").stderr
 
 
 def test_run_explains_what_cannot_be_an_input(kpu, kmodel, pictures, tmp_path):

@@ -25,8 +25,8 @@ FIT_NOTE = (
     "(least squares). Float outputs are compared as they are."
 )
 UNMATCHED_NOTE = (
-    "The KPU layers of the file are not those that OpenKPU makes of this model (another compiler, other "
-    "options, or another model), so only the outputs are compared."
+    "The KPU layers of the file are not those that this OpenKPU makes of the model (another "
+    "compiler, version or option, or another model), so only the outputs are compared."
 )
 
 

@@ -137,17 +137,41 @@ def is_vector(array: NDArray[Any]) -> bool:
     return [d > 1 for d in array.shape].count(True) == 1
 
 
-def rank(array: NDArray[Any], labels: Sequence[str] | None = None, top: int = 5) -> Ranking:
-    """Return the ``top`` largest values of a vector, largest first. ``InputError`` E434 when the labels do not fit."""
-    values = array.ravel().astype(np.float64)
-    if labels is not None and len(labels) != values.size:
+def fitting(labels: Sequence[str] | None, results: Sequence[Prediction]) -> Sequence[str] | None:
+    """Return ``labels`` if some output is a vector of as many values, else None."""
+    if labels is not None and any(is_vector(a) and a.size == len(labels) for a in results[0].outputs):
+        return labels
+    return None
+
+
+def readings(
+    results: Sequence[Prediction], labels: Sequence[str] | None = None, top: int = 5
+) -> list[list[Ranking | None]]:
+    """Rank every output that is a vector; None stands for the others. One list for each result.
+
+    ``labels`` name the outputs that have as many values; ``InputError`` E434 when there is none.
+    """
+    if labels is not None and fitting(labels, results) is None:
+        sizes = [a.size for a in results[0].outputs if is_vector(a)]
         raise InputError(
             "E434",
-            f"{len(labels)} labels for {values.size} values",
+            f"{len(labels)} labels do not fit the outputs",
             where="labels",
-            why="the output has one value a class",
+            why=f"outputs with one value a class: {sizes} values" if sizes else "no output has one value a class",
             fix="give the labels of this model",
         )
+
+    def read(array: NDArray[Any]) -> Ranking | None:
+        fits = labels is not None and len(labels) == array.size
+        return rank(array, labels if fits else None, top) if is_vector(array) else None
+
+    return [[read(a) for a in p.outputs] for p in results]
+
+
+@np.errstate(invalid="ignore")
+def rank(array: NDArray[Any], labels: Sequence[str] | None = None, top: int = 5) -> Ranking:
+    """Return the ``top`` largest values of a vector, largest first. ``labels`` are as many."""
+    values = array.ravel().astype(np.float64)
     if array.dtype == np.uint8:
         values /= 255
     probabilities = bool((values >= 0).all() and abs(values.sum() - 1) < 0.02)

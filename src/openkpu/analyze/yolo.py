@@ -35,14 +35,12 @@ class Box:
 
     def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return (left, top, right, bottom) in pixels as the board computes them: cut off, and not below 0."""
-        return (
-            max(0, int(self.left * width)),
-            max(0, int(self.top * height)),
-            max(0, int(self.right * width)),
-            max(0, int(self.bottom * height)),
-        )
+        sides = (self.left * width, self.top * height, self.right * width, self.bottom * height)
+        left, top, right, bottom = (int(min(max(0.0, side), float(1 << 31))) for side in sides)
+        return left, top, right, bottom
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def decode(
     output: NDArray[Any],
     anchors: Sequence[float],

@@ -48,9 +48,10 @@ def inspect(
         )
         return
     from openkpu.report import inspect as report
-    from openkpu.report import run
 
     printer = Printer()
     report.show(found, printer, steps=steps)
     if findings is not None:
+        from openkpu.report import run
+
         run.show_findings(findings, printer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,7 @@ def run(
     Read on: kpu compare --help measures against the float model. In Python: openkpu.load(file).run(array).
     """
     from openkpu import load, sidecar
-    from openkpu.analyze.predict import is_vector, predict, rank
+    from openkpu.analyze.predict import fitting, predict, readings
     from openkpu.analyze.predict import save as save_outputs
     from openkpu.analyze.yolo import decode
     from openkpu.report import progress
@@ -75,24 +76,24 @@ def run(
 
     wanted = options.numbers(anchors, "--anchors")
     beside = sidecar.find(kmodel) if labels is None else None
-    names = sidecar.read_labels(labels) if labels is not None else beside.labels if beside is not None else None
+    names: Sequence[str] | None = None if labels is None else sidecar.read_labels(labels)
     model = load(kmodel)
     with progress.bars(quiet=as_json) as move:
         results = predict(model, inputs, engine=engine.value, threads=threads, check=check, trace=trace, progress=move)
-    boxes = (
-        None
-        if wanted is None
-        else [decode(p.outputs[0], wanted, classes=classes, threshold=threshold, nms=nms) for p in results]
-    )
-    readings = [[rank(a, names, top) if boxes is None and is_vector(a) else None for a in p.outputs] for p in results]
+    boxes = None
+    if wanted is not None:
+        boxes = [decode(p.outputs[0], wanted, classes=classes, threshold=threshold, nms=nms) for p in results]
+    if beside is not None:
+        names = beside.labels if boxes is not None else fitting(beside.labels, results)
+    rankings = readings(results, names, top) if boxes is None else [[None] * len(p.outputs) for p in results]
     if save is not None:
         save_outputs(save, results)
     if as_json:
-        print_json(report.as_dict(str(kmodel), results, readings, boxes, names, checked=check))
+        print_json(report.as_dict(str(kmodel), results, rankings, boxes, names, checked=check))
         return
     printer = Printer()
     shape = model.inputs[0].shape
-    report.show(results, readings, boxes, names, (shape[2], shape[1]) if len(shape) == 3 else None, printer)
+    report.show(results, rankings, boxes, names, (shape[2], shape[1]) if len(shape) == 3 else None, printer)
     if beside is not None and names is not None:
         printer.line((f"labels are from {beside.path}", "dim"))
     if check:

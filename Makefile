@@ -25,6 +25,7 @@ lint: $(VENV)/.dev  ## ruff, strict types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=src:tools $(BIN)/mypy --strict --explicit-package-bases tools
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python tools/make_operators_page.py --check
 

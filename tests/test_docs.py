@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from readme_blocks import blocks, commands  # noqa: E402
 
 PAGES = sorted(
-    [p for p in ROOT.glob("*.md")] + [p for f in ("docs", "examples", "benchmarks") for p in (ROOT / f).rglob("*.md")]
+    list(ROOT.glob("*.md")) + [p for f in ("docs", "examples", "benchmarks") for p in (ROOT / f).rglob("*.md")]
 )
 page = pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 READMES = pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
@@ -101,5 +101,7 @@ def test_readme_runs(name: str) -> None:
 def test_both_readmes_show_the_same() -> None:
     english, chinese = ROOT / "README.md", ROOT / "README.zh.md"
     assert commands(english) == commands(chinese)
-    code = [[b.text for b in blocks(f) if b.language == "python"] for f in (english, chinese)]
-    assert [[re.sub(r"#.*", "", t) for t in c] for c in code][0] == [re.sub(r"#.*", "", t) for t in code[1]]
+    first, second = (
+        [re.sub(r"#.*", "", b.text) for b in blocks(f) if b.language == "python"] for f in (english, chinese)
+    )
+    assert first == second

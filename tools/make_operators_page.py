@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from openkpu.importers import onnx as importer
+from openkpu.importers import onnx  # noqa: F401 (fills HANDLERS)
+from openkpu.importers.onnx_call import HANDLERS
 from openkpu.kpu.constraints import RULES
 from openkpu.lower.lower import LOWERING, WAYS_ROUND
 from openkpu.passes.canonicalize import PASSES
@@ -50,12 +51,12 @@ def lines() -> Iterator[str]:
     yield ""
     yield "*This page is made from the code by `tools/make_operators_page.py`; `make docs` writes it again.*"
     yield ""
-    yield "`kpu check MODEL` applies all of it to your model and prints the place, the reason and the remedy layer by layer."
+    yield "`kpu check MODEL` applies all of it to your model and prints place, reason and remedy layer by layer."
     yield ""
     yield "## What one KPU layer can be"
     yield ""
-    yield "A layer is a convolution, then batch norm, then an activation of 16 segments, then a pooling. These are its limits;"
-    yield "where a convolution breaks one, the compiler looks for an exact rewrite, and refuses only when there is none."
+    yield "A layer is a convolution, then batch norm, then an activation of 16 segments, then a pooling. Where a"
+    yield "convolution breaks one of these limits, the compiler looks for an exact rewrite, and refuses where none is."
     yield ""
     yield "| rule | text | what to do |"
     yield "| --- | --- | --- |"
@@ -69,7 +70,7 @@ def lines() -> Iterator[str]:
     for name, function in LOWERING.items():
         yield f"| {name} | {cell(first_paragraph(function.__doc__))} |"
     yield ""
-    yield f"`{ELEMENTWISE}` stands for every chain of element-wise operators on one tensor (ReLU, HardSwish, Mish, ...)."
+    yield f"`{ELEMENTWISE}` stands for every chain of element-wise operators on one tensor (ReLU, HardSwish, Mish)."
     yield "It costs nothing behind a convolution: it becomes the layer's activation table."
     for title, module in DETAILS.items():
         yield ""
@@ -89,7 +90,7 @@ def lines() -> Iterator[str]:
     yield ""
     yield "Operators on constants and on shapes are computed while importing, whatever they are. Of the others:"
     yield ""
-    yield ", ".join(sorted(importer.HANDLERS)) + "."
+    yield ", ".join(sorted(HANDLERS)) + "."
     yield ""
     yield "Read but not possible in kmodel V3 unless a rewrite makes them vanish:"
     yield ""

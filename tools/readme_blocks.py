@@ -26,6 +26,6 @@ def blocks(file: Path) -> list[Block]:
 
 
 def commands(file: Path) -> list[str]:
-    """Return the commands of all ``sh`` blocks: one a line, joined where a line ends in a backslash, without comments."""
+    """Return the commands of all ``sh`` blocks: one a line, joined after a backslash, without comments."""
     lines = "".join(b.text for b in blocks(file) if b.language == "sh").replace("\\\n", " ").splitlines()
     return [" ".join(line.split("  #")[0].split()) for line in lines if line.strip() and not line.startswith("#")]

@@ -71,6 +71,21 @@ def test_newer_functions(op: str, opset: int) -> None:
     assert ops(check(build([node(op)], {"x": F}, opset=opset))) == [op]
 
 
+@pytest.mark.parametrize(
+    ("op", "opset", "attrs"),
+    [
+        ("Gelu", 20, {}),
+        ("Gelu", 20, {"approximate": "tanh"}),
+        ("Selu", 13, {}),
+        ("Selu", 7, {"alpha": 1.5, "gamma": 2.0}),
+    ],
+)
+def test_functions_that_are_written_out(op: str, opset: int, attrs: dict) -> None:
+    graph = check(build([node(op, name="here", **attrs)], {"x": F}, opset=opset))
+    assert op not in ops(graph)
+    assert {n.source for n in graph.nodes} == {("here",)}
+
+
 @pytest.mark.parametrize("limits", [(0.0, 6.0), (-1.0, None), (None, 0.5), (None, None)])
 @pytest.mark.parametrize("opset", OPSETS)
 def test_clip(opset: int, limits: tuple[float | None, float | None]) -> None:

@@ -211,6 +211,34 @@ def swish(call: Call) -> None:
     call.emit("Mul", [x, call.step("Sigmoid", [scaled], x.shape)], x.shape)
 
 
+@handles("Gelu")
+def gelu(call: Call) -> None:
+    """Written out: ``x * (0.5 + 0.5 * erf(x / sqrt 2))``, or with tanh where the file says so."""
+    x, shape = call.x, call.x.shape
+
+    def times(t: Tensor, factor: float) -> Tensor:
+        return call.step("Mul", [t, call.number(np.float32(factor))], shape)
+
+    approximate = call.string("approximate", "none")
+    if approximate == "tanh":
+        cube = times(call.step("Mul", [call.step("Mul", [x, x], shape), x], shape), 0.044715)
+        inner = call.step("Tanh", [times(call.step("Add", [x, cube], shape), math.sqrt(2 / math.pi))], shape)
+    elif approximate == "none":
+        inner = call.step("Erf", [times(x, math.sqrt(0.5))], shape)
+    else:
+        raise call.damaged(f"Gelu with approximation '{approximate}'")
+    gate = call.step("Add", [times(inner, 0.5), call.number(np.float32(0.5))], shape)
+    call.emit("Mul", [x, gate], shape)
+
+
+@handles("Selu")
+def selu(call: Call) -> None:
+    """``gamma * elu(x, alpha)``; ONNX's defaults are those of the paper."""
+    curve = call.step("Elu", [call.x], call.x.shape, alpha=call.real("alpha", 1.67326319217681884765625))
+    gamma = call.number(np.float32(call.real("gamma", 1.05070102214813232421875)))
+    call.emit("Mul", [curve, gamma], call.x.shape)
+
+
 @handles("LeakyRelu")
 def leaky_relu(call: Call) -> None:
     """ONNX's default slope is 0.01."""

@@ -21,6 +21,38 @@ def is_quantized(graph: Graph, t: Tensor, users: dict[int, list[Node]]) -> bool:
     return any(wants_u8(u, users) for u in users.get(id(t), []))
 
 
+def keeps_channels(reshape: Node) -> bool:
+    """Whether numbers for each channel can be carried through a Reshape: to a vector, or below the same channels."""
+    before, after = reshape.inputs[0].shape, reshape.output.shape
+    vector = len(after) == 2 and after[0] == 1
+    return vector or (len(after) > 1 and len(before) > 1 and before[:2] == after[:2])
+
+
+def needs_uniform(node: Node, users: dict[int, list[Node]]) -> bool:
+    """Whether the operator reads its uint8 input with one scale for all channels."""
+    if node.op == "Reshape":
+        return not keeps_channels(node) and wants_u8(node, users)
+    return node.op == "CpuTable"
+
+
+def origins(t: Tensor) -> list[Tensor]:
+    """Return the tensors whose quantisation ``t`` inherits (itself, if it has its own)."""
+    p = t.producer
+    if p is None or p.op not in INHERIT:
+        return [t]
+    return [o for i in p.inputs for o in origins(i)]
+
+
+def reaches_padding(t: Tensor, users: dict[int, list[Node]]) -> bool:
+    """Whether a zero is ever put beside the values of ``t``: a 3x3 layer or a Pad, perhaps behind movements."""
+    return any(
+        u.op == "CpuPad"
+        or (u.op == "KpuConv" and u.inputs[1].shape[2] == 3)
+        or (u.op in INHERIT and reaches_padding(u.output, users))
+        for u in users.get(id(t), [])
+    )
+
+
 def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

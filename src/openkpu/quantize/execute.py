@@ -58,8 +58,6 @@ def float_op(node: Node, inputs: list[Array]) -> Array:
         return np.asarray(x + inputs[1], np.float32)
     if node.op == "CpuToHWC":
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    if node.op == "CpuConcat":
-        return np.concatenate(inputs, axis=a["axis"])
     if node.op == "CpuAveragePool":
         return _windows(
             x,

@@ -41,12 +41,16 @@ class QParams:
 
     def dequantize(self, q: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn uint8 (N, C, ...) into float32."""
+        if self.is_uniform:  # whatever the axes are
+            return np.asarray(q * np.float32(self.scale[0]) + np.float32(self.bias[0]), np.float32)
         shape = (1, -1, *[1] * (q.ndim - 2))
         scale, bias = self.scale.astype(np.float32).reshape(shape), self.bias.astype(np.float32).reshape(shape)
         return np.asarray(q * scale + bias, np.float32)
 
     def quantize(self, x: NDArray[Any]) -> NDArray[np.uint8]:
         """Turn real numbers (N, C, ...) into uint8, rounding to nearest and clamping."""
+        if self.is_uniform:
+            return np.clip(np.rint((x - self.bias[0]) / self.scale[0]), 0, 255).astype(np.uint8)
         shape = (1, -1, *[1] * (x.ndim - 2))
         return np.clip(np.rint((x - self.bias.reshape(shape)) / self.scale.reshape(shape)), 0, 255).astype(np.uint8)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import InputError
+from openkpu.errors import InputError, UnsupportedError
 from openkpu.float.session import FloatSession
 from openkpu.graph.elementwise import Expr, X, clip, is_homogeneous
 from openkpu.graph.ir import Graph, Node, Tensor
@@ -22,7 +22,7 @@ from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, make_layer
 from openkpu.quantize.params import QParams, from_range
-from openkpu.quantize.rounding import compensated
+from openkpu.quantize.rounding import Correlation, compensated, correlation
 from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
@@ -61,6 +61,8 @@ class Quantized:
     layers: dict[int, QuantizedLayer] = field(default_factory=dict)
     params: dict[int, QParams] = field(default_factory=dict)
     tables: dict[int, bytes] = field(default_factory=dict)
+    correlations: dict[tuple[int, int, str, int], Correlation] = field(default_factory=dict, repr=False)
+    """Of the inputs, by tensor, kernel, pooling and offset: the parts of a split layer share them."""
     compensated: bool = False
     """Whether rounding errors of the weights were made to cancel (``rounding.compensated``)."""
     outputs: list[Array] = field(default_factory=list)
@@ -152,11 +154,11 @@ class Quantizer:
             self.progress("calibrate", i + 1, len(samples))
         pre_samples = {k: s.values().astype(np.float64) for k, s in pre_stats.items()}
         return Calibration(
-            np.stack([np.asarray(s) for s in samples]),
+            np.concatenate([self.program_input(s) for s in samples]),
             stats,
             pre_means,
             pre_samples,
-            [np.concatenate(o) for o in outputs],
+            [np.stack(o) for o in outputs],
         )
 
     def real_input(self, sample: Array) -> NDArray[np.float32]:
@@ -166,6 +168,14 @@ class Quantizer:
         if self.input_params is not None and x.dtype == np.uint8:
             return self.input_params.dequantize(x.reshape(shape))
         return x.astype(np.float32).reshape(shape)
+
+    def program_input(self, sample: Array) -> Array:
+        """Return what the compiled model gets for a sample, with a leading 1: uint8 pixels, or the real input."""
+        source = self.graph.inputs[0]
+        if id(source) not in self.quantized or self.input_params is None:
+            return self.real_input(sample)
+        x = np.asarray(sample).reshape(source.shape)
+        return x if x.dtype == np.uint8 else self.input_params.quantize(x)
 
     # -- choosing -------------------------------------------------------------------------------------------------
     def choose(self, c: Calibration, method: str = "auto") -> Quantized:
@@ -226,9 +236,9 @@ class Quantizer:
         f: dict[int, Array] = {}
         source = self.graph.inputs[0]
         if id(source) in self.quantized and self.input_params is not None:
-            q[id(source)] = pictures.reshape(-1, *source.shape[1:])
+            q[id(source)] = pictures
         else:
-            f[id(source)] = pictures.astype(np.float32).reshape(-1, *source.shape[1:])
+            f[id(source)] = pictures
         left = {id(t): len(self.users.get(id(t), [])) for n in self.graph.nodes for t in n.outputs}
 
         def as_u8(t: Tensor) -> Array:
@@ -262,12 +272,16 @@ class Quantizer:
                 result.tables[id(node)] = table
                 q[id(out)] = np.frombuffer(table, np.uint8)[as_u8(node.inputs[0])]
             elif node.op == "Reshape":
-                shape = (-1, *node.attrs["shape"][1:]) if node.attrs["shape"][0] == 1 else node.attrs["shape"]
                 t = node.inputs[0]
-                if id(t) in q:
+                shape = _batch(out.shape, len(pictures))
+                if id(t) in q and id(out) in result.params:
                     q[id(out)] = q[id(t)].reshape(shape)
                 else:
-                    f[id(out)] = f[id(t)].reshape(shape)
+                    f[id(out)] = as_float(t).reshape(shape)
+            elif node.op == "CpuConcat":
+                n = len(pictures)
+                parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
+                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(_batch(out.shape, n))
             elif domains.makes_u8(node):
                 q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
             else:
@@ -278,6 +292,7 @@ class Quantizer:
                     if left[id(t)] == 0 and not self.graph.is_output(t):
                         q.pop(id(t), None)
                         f.pop(id(t), None)
+        result.correlations.clear()
         result.outputs = [as_float(t) for t in self.graph.outputs]
         if judged:
             pairs = zip(c.outputs, result.outputs, strict=True)
@@ -302,6 +317,7 @@ class Quantizer:
                 params = self._spread(params, s, self._spread_of(t, way))
             result.params[id(t)] = params
         self._share_zero_points(result)
+        self._share_scales(result)
         for node in self.graph.nodes:
             t = node.output
             if node.op not in domains.INHERIT or id(t) not in self.quantized:
@@ -312,7 +328,8 @@ class Quantizer:
             if node.op == "KpuConcat":
                 result.params[id(t)] = QParams.side_by_side(source)
             elif node.op == "Reshape":
-                result.params[id(t)] = _reshaped(source[0], node)
+                if source[0].is_uniform or domains.keeps_channels(node):
+                    result.params[id(t)] = _reshaped(source[0], node)
             else:
                 result.params[id(t)] = source[0]
 
@@ -340,8 +357,8 @@ class Quantizer:
         for node in self.graph.nodes:
             if node.op != "KpuConcat":
                 continue
-            padded = any(u.op == "KpuConv" and u.inputs[1].shape[2] == 3 for u in self.users.get(id(node.output), []))
-            parts = [t for t in node.inputs if id(t) in result.params]
+            padded = domains.reaches_padding(node.output, self.users)
+            parts = [t for t in domains.origins(node.output) if id(t) in result.params]
             zps = {result.params[id(t)].zero_point for t in parts}
             if not padded or len(zps) <= 1:
                 continue
@@ -358,6 +375,28 @@ class Quantizer:
             for t in parts:
                 if t.producer is not None:
                     result.params[id(t)] = _with_zero_point(result.params[id(t)], zp)
+
+    def _share_scales(self, result: Quantized) -> None:
+        """Give everything that a table reads one scale and zero point: a table knows no channels."""
+        for node in self.graph.nodes:
+            if not domains.needs_uniform(node, self.users):
+                continue
+            parts = {id(t): t for t in domains.origins(node.inputs[0]) if id(t) in result.params}
+            params = [result.params[i] for i in parts]
+            if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
+                continue
+            if any(t.producer is None for t in parts.values()):
+                raise UnsupportedError(
+                    "E232",
+                    "a function of the model's input whose channels are scaled differently",
+                    where=node.label,
+                    why="it runs as a table of 256 values, the same for all channels",
+                    fix="put a convolution before it, or give one mean and std for all channels",
+                )
+            low = min(float((-p.zero_point * p.scale).min()) for p in params)
+            high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
+            for i, p in zip(parts, params, strict=True):
+                result.params[i] = from_range(low, high, len(p.scale))
 
     def _layer(
         self, node: Node, x: Array, c: Calibration, pre_mean: NDArray[np.float64], result: Quantized
@@ -390,7 +429,7 @@ class Quantizer:
         wq, ws = self._weights[key]
         ws = ws * qin.scale.max()
         if result.compensated:
-            wq = compensated(we, ws, x, qin.zero_point, node.attrs["pool"], node.attrs["depthwise"])
+            wq = compensated(we, ws, self._correlation(node, x, qin.zero_point, result), node.attrs["depthwise"])
         # what the quantised layer would give on average, and what the float one gives
         means = tap_means(x, w.shape[2], node.attrs["pool"], float(qin.zero_point)) - qin.zero_point
         got = ws * _apply_taps(node, wq.astype(np.float64), means)
@@ -400,6 +439,14 @@ class Quantizer:
         span = (float(samples.min()), float(samples.max())) if samples is not None else s.extremes
         return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias)
 
+    @staticmethod
+    def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
+        kernel, pool = node.inputs[1].shape[2], node.attrs["pool"]
+        key = (id(node.inputs[0]), kernel + 10 * node.attrs["depthwise"], pool, node.attrs.get("offset", 0))
+        if key not in result.correlations:
+            result.correlations[key] = correlation(x, kernel, zero_point, pool, node.attrs["depthwise"])
+        return result.correlations[key]
+
 
 def pre_name(node: Node) -> str:
     """Return the name under which the float export shows a layer's value before its function."""
@@ -408,7 +455,7 @@ def pre_name(node: Node) -> str:
 
 def make_table(fn: Expr, pin: QParams, pout: QParams) -> bytes:
     """Return the 256-entry table of a function between two uniform quantisations."""
-    real = (np.arange(256) - pin.zero_point) * pin.scale[0]
+    real = np.arange(256) * pin.scale[0] + pin.bias[0]
     return bytes(
         np.clip(np.rint(fn(real.astype(np.float64)) / pout.scale[0] + pout.zero_point), 0, 255).astype(np.uint8)
     )
@@ -448,12 +495,17 @@ def _with_zero_point(p: QParams, zp: int) -> QParams:
 def _reshaped(p: QParams, node: Node) -> QParams:
     """Carry channel-wise parameters through a Reshape of (1, C, ...) to (1, K)."""
     before, after = node.inputs[0].shape, node.output.shape
-    if p.is_uniform or before[1] == after[1]:
-        return (
-            QParams(np.full(after[1], p.scale[0]), p.zero_point, np.full(after[1], p.offset[0])) if p.is_uniform else p
-        )
+    if p.is_uniform or before[:2] == after[:2]:
+        channels = after[1] if len(after) > 1 else 1
+        uniform = QParams(np.full(channels, p.scale[0]), p.zero_point, np.full(channels, p.offset[0]))
+        return uniform if p.is_uniform else p
     repeat = after[1] // before[1]
     return QParams(np.repeat(p.scale, repeat), p.zero_point, np.repeat(p.offset, repeat))
+
+
+def _batch(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """Return the shape of ``n`` values of a shape, whose leading 1 (if it has one) becomes n."""
+    return (n, *shape[1:]) if len(shape) > 1 and shape[0] == 1 else (n, *shape)
 
 
 def _as_map(node: Node, x: Array) -> Array:

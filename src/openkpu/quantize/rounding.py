@@ -8,6 +8,7 @@ correlated, so depthwise 3x3 layers gain most.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,45 +18,56 @@ from openkpu.lower.ops import POOLS
 
 MOST_COLUMNS: Final = 2048
 STRIPE: Final = 32
-LARGEST_BLOCK: Final = 1152
+LARGEST_BLOCK: Final = 768
 DAMPING: Final = 0.05
 
 Floats = NDArray[np.float64]
 
 
-def compensated(
-    w: Floats, scale: Floats, x: NDArray[np.uint8], zero_point: int, pool: str, depthwise: bool
-) -> NDArray[np.int64]:
-    """Round effective weights (oc, ic or 1, k, k) to whole numbers -128..127 times ``scale`` (oc,).
+@dataclass(frozen=True, slots=True, eq=False)
+class Correlation:
+    """The factors U of a layer's inputs: depthwise one array (C, k*k, k*k), else one for each block."""
 
-    ``x`` are the layer's inputs (N, C, H, W) on calibration pictures.
-    """
-    windows = _windows(x, w.shape[2], zero_point, pool)  # (C, k*k, n)
-    unit = w.reshape(*w.shape[:2], -1) / scale[:, None, None]
+    factors: list[NDArray[np.float32]]
+
+
+def correlation(x: NDArray[np.uint8], kernel: int, zero_point: int, pool: str, depthwise: bool) -> Correlation:
+    """Look at a layer's inputs (N, C, H, W) on calibration pictures."""
+    windows = _windows(x, kernel, zero_point, pool)  # (C, k*k, n)
     if depthwise:
-        h = windows @ windows.transpose(0, 2, 1)
-        rounded = _feedback(unit[:, 0, :][:, None, :], h)[:, 0, :]
-        return rounded.reshape(w.shape).astype(np.int64)
+        return Correlation([_factor(windows @ windows.transpose(0, 2, 1))])
     c, taps, n = windows.shape
-    result = np.empty((w.shape[0], c * taps))
-    flat = unit.reshape(w.shape[0], c * taps)
     columns = windows.reshape(c * taps, n)
     step = max(1, LARGEST_BLOCK // taps) * taps
-    for first in range(0, c * taps, step):
-        part = columns[first : first + step]
-        rows = flat[:, first : first + step]
-        result[:, first : first + step] = _feedback(rows[None], (part @ part.T)[None])[0]
+    parts = (columns[first : first + step] for first in range(0, c * taps, step))
+    return Correlation([_factor((part @ part.T)[None]) for part in parts])
+
+
+def compensated(w: Floats, scale: Floats, inputs: Correlation, depthwise: bool) -> NDArray[np.int64]:
+    """Round effective weights (oc, ic or 1, k, k) to whole numbers -128..127 times ``scale`` (oc,)."""
+    unit = w.reshape(w.shape[0], -1) / scale[:, None]
+    if depthwise:
+        return _feedback(unit[:, None, :], inputs.factors[0]).reshape(w.shape).astype(np.int64)
+    result = np.empty_like(unit)
+    first = 0
+    for factor in inputs.factors:
+        last = first + factor.shape[1]
+        result[:, first:last] = _feedback(unit[None, :, first:last], factor)[0]
+        first = last
     return result.reshape(w.shape).astype(np.int64)
 
 
-def _feedback(w: Floats, h: NDArray[Any]) -> Floats:
-    """Round ``w`` (batch, rows, d) in order, feeding errors forward by ``h`` (batch, d, d)."""
-    d = w.shape[2]
+def _factor(h: NDArray[Any]) -> NDArray[np.float32]:
+    """Return U with ``inverse(h) = U.T @ U`` for second moments (batch, d, d), damped so that the inverse exists."""
     h = h.astype(np.float64)
     diagonal = np.einsum("bii->bi", h)
-    h = h + np.eye(d) * (DAMPING * diagonal.mean(1) + 1e-6)[:, None, None]
-    upper = np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1)
-    upper = upper.astype(np.float32)
+    h = h + np.eye(h.shape[1]) * (DAMPING * diagonal.mean(1) + 1e-6)[:, None, None]
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1), np.float32)
+
+
+def _feedback(w: Floats, upper: NDArray[np.float32]) -> Floats:
+    """Round ``w`` (batch, rows, d) in order, feeding errors forward by ``upper`` (batch, d, d)."""
+    d = w.shape[2]
     rest = w.astype(np.float32)
     out = np.empty_like(w)
     # within a stripe step by step, then everything behind it in one product

@@ -18,9 +18,9 @@ FEW: Final = 4
 
 def scales(w: NDArray[Any]) -> NDArray[np.float64]:
     """Return the scale of each row of float weights (oc, n): ``q = round(w / scale)`` lies in -128..127."""
-    w = np.asarray(w, np.float64)
+    w = np.asarray(w, np.float32)
     base = np.maximum(w.max(1) / 127, -w.min(1) / 128)
-    base = np.where(base > 0, base, 1.0)
+    base = np.where(base > 0, base, 1.0).astype(np.float64)
     best = np.full(len(w), np.inf)
     result = base.copy()
     few = (w != 0).sum(1) <= FEW
@@ -33,7 +33,7 @@ def scales(w: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _improve(
-    w: NDArray[np.float64],
+    w: NDArray[np.float32],
     s: NDArray[np.float64],
     rows: NDArray[np.bool_],
     best: NDArray[np.float64],
@@ -41,7 +41,7 @@ def _improve(
 ) -> None:
     if not rows.any():
         return
-    part, sp = w[rows], s[rows, None]
+    part, sp = w[rows] if not rows.all() else w, s[rows, None].astype(np.float32)
     error = ((np.clip(np.rint(part / sp), -128, 127) * sp - part) ** 2).sum(1)
     better = error < best[rows] * (1 - 1e-9)
     index = np.flatnonzero(rows)[better]

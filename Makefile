@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check
 .PHONY: help demo test lint format examples bench native nncase-env docs clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.all $(VENV)/.native  ## compile two real models, run them on real pictures, compare
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

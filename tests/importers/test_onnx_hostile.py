@@ -169,6 +169,17 @@ def test_constants_that_would_fill_the_memory() -> None:
     assert code(build([node("MatMul", ["m", "m"], ["c"]), node("Add", ["x", "c"])], X, side)) == "E270"
 
 
+def test_many_names_take_little_time() -> None:
+    count = 3000
+    names = [f"x{i}" for i in range(count)]
+    nodes = [node("Identity", [n], [f"y{n}"]) for n in names] + [node("Sum", [f"y{n}" for n in names], ["s"])]
+    model = build(nodes, dict.fromkeys(names, (1, 2)), outputs=["s", *(f"y{n}" for n in names)])
+    begin = time.perf_counter()
+    graph = load(model.SerializeToString())
+    assert time.perf_counter() - begin < 3
+    assert len(graph.nodes) == 2 * count - 1
+
+
 def test_functions_that_explode_or_call_themselves() -> None:
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("f", 1)]
 

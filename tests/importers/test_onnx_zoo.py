@@ -370,6 +370,36 @@ def test_half_and_double_precision_become_float32() -> None:
         assert {t.dtype for n in graph.nodes for t in (*n.inputs, *n.outputs)} == {"float32"}
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(20, ["Softplus"]), (1, ["Greater", "Softplus", "Where"])])
+def test_softplus_as_pytorch_writes_it(limit: float, expected: list[str]) -> None:
+    from openkpu.importers.onnx import load
+
+    nodes = [
+        node("Mul", ["x", "one"], ["scaled"]),
+        node("Softplus", ["scaled"], ["soft"]),
+        node("Div", ["soft", "one"], ["unscaled"]),
+        node("Greater", ["scaled", "limit"], ["large"]),
+        node("Where", ["large", "x", "unscaled"]),
+    ]
+    model = build(nodes, {"x": F}, {"one": np.float32(1), "limit": np.float32(limit)})
+    assert sorted(ops(load(model.SerializeToString()))) == expected
+    if limit == 20:
+        check(model)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "value", "vanishes"),
+    [("Add", ["x", "c"], 0, True), ("Add", ["c", "x"], 0, True), ("Mul", ["c", "x"], 1, True),
+     ("Div", ["x", "c"], 1, True),
+     ("Sub", ["x", "c"], 0, True), ("Sub", ["c", "x"], 0, False), ("Div", ["c", "x"], 1, False),
+     ("Mul", ["x", "c"], 0, False)],
+)  # fmt: skip
+def test_adding_nothing_vanishes(op: str, inputs: list[str], value: int, vanishes: bool) -> None:
+    nodes = [node("Neg", ["x"], ["n"]), node(op, [{"x": "n"}.get(i, i) for i in inputs])]
+    graph = check(build(nodes, {"x": F}, {"c": np.full((4, 1, 1), value, np.float32)}))
+    assert ops(graph) == (["Neg"] if vanishes else ["Neg", op])
+
+
 def test_integer_input_that_is_only_cast() -> None:
     from openkpu.importers.onnx import load
 

@@ -49,6 +49,7 @@ class Emitter:
         self.made: dict[str, Tensor | None] = {}
         """Names produced so far, with the IR tensor where there is one."""
         self._taken = taken
+        self._counts: dict[str, int] = {}
         self._label = ""
         self._constants: dict[int, tuple[Tensor, str]] = {}
 
@@ -71,10 +72,11 @@ class Emitter:
 
     def temp(self, stem: str) -> str:
         """Return a tensor name that nothing uses yet, and take it."""
-        name, i = stem, 0
+        name, i = stem, self._counts.get(stem, 0)
         while name in self._taken:
             i += 1
             name = f"{stem}.{i}"
+        self._counts[stem] = i
         self._taken.add(name)
         return name
 
@@ -94,7 +96,7 @@ class Emitter:
                 "E280",
                 f"the float reference does not know operator '{node.op}'",
                 where=node.label,
-                why="inputs " + ", ".join("x".join(map(str, t.shape)) for t in node.inputs),
+                why="inputs " + ", ".join("x".join(map(str, t.shape)) or "scalar" for t in node.inputs),
                 fix="replace it by standard operators, or end the model before it (outputs=...)",
             )
         function(self._named(node), self)

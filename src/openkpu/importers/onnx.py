@@ -67,8 +67,12 @@ class _File:
         self.inputs = {i.name: i for i in self.graph.input if i.name not in self.constants}
         self.outputs = [o.name for o in self.graph.output] if outputs is None else list(outputs)
         self.nodes = self._ordered()
-        read = {n for node in self.nodes for n in _reads(node)} | set(self.outputs)
-        self.inputs = {n: i for n, i in self.inputs.items() if n in read}
+        ends = set(self.outputs)
+        self.readers: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for n in _reads(node):
+                self.readers.setdefault(n, []).append(node)
+        self.inputs = {n: i for n, i in self.inputs.items() if n in self.readers or n in ends}
 
     def _ordered(self) -> list[Any]:
         """Return the nodes that the outputs need, each after those it reads; files are not always sorted."""
@@ -193,9 +197,8 @@ class _File:
         builder.names.update(self.inputs, self.constants)
         for name, info in self.inputs.items():
             builder.bind(name, Tensor(name, shapes[name], self._input_type(name, info.type.tensor_type.elem_type)))
-        needed = {n for node in self.nodes for n in _reads(node)}
         for name, proto in self.constants.items():
-            if name in needed:
+            if name in self.readers:
                 array = array_of(proto, self.where)
                 builder.bind(name, Tensor(name, tuple(array.shape), str(array.dtype), array))
         _run(builder, self.nodes)
@@ -203,7 +206,7 @@ class _File:
 
     def _input_type(self, name: str, elem_type: int) -> str:
         """Floats are float32; so is an integer input that is only ever cast to floats."""
-        readers = [n for n in self.nodes if name in _reads(n)]
+        readers = self.readers.get(name, [])
         to = {a.i for n in readers for a in n.attribute if n.op_type == "Cast" and a.name == "to"}
         only_casts = bool(readers) and all(n.op_type == "Cast" for n in readers) and to <= set(_FLOAT_TYPES)
         if elem_type in _FLOAT_TYPES or (only_casts and elem_type in (2, 3, 4, 5, 6, 7, 12, 13)):
@@ -216,6 +219,8 @@ class _File:
     def finish(self, builder: Builder, name: str) -> Graph:
         """Collect inputs and outputs under the file's names."""
         results: list[Tensor] = []
+        used: set[int] = set()
+        wanted = set(self.outputs)
         for output in self.outputs:
             t = builder.values.get(output)
             if t is None or t.is_constant:
@@ -225,13 +230,14 @@ class _File:
                     fix="leave it out: outputs=[...]",
                 )  # fmt: skip
             if t.name != output:
-                shared = t.producer is None or t.name in self.outputs or any(t is r for r in results)
+                shared = t.producer is None or t.name in wanted or id(t) in used
                 if shared:
                     call = Call(builder, _named("Reshape", output), {}, [t])
                     t = call.emit("Reshape", [t], t.shape, shape=t.shape)
                 else:
                     t.name = output
             results.append(t)
+            used.add(id(t))
         graph = Graph([builder.values[n] for n in self.inputs], results, builder.nodes, name)
         graph.sort()
         graph.validate()

@@ -27,14 +27,16 @@ class Builder:
         self.values: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
+        self._counts: dict[str, int] = {}
         self._floats: dict[int, tuple[Tensor, Tensor]] = {}
 
     def fresh(self, stem: str) -> str:
         """Return a name that no tensor has, and take it."""
-        name, i = stem, 0
+        name, i = stem, self._counts.get(stem, 0)
         while name in self.names:
             i += 1
             name = f"{stem}.{i}"
+        self._counts[stem] = i
         self.names.add(name)
         return name
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from openkpu.graph.ir import Tensor
 from openkpu.importers.onnx_call import Call, handles
+from openkpu.importers.onnx_fold import keep_name
 from openkpu.importers.onnx_window import kernel_of, window
 
 
@@ -297,11 +298,39 @@ def prelu(call: Call) -> None:
 
 @handles("Add", "Sub", "Mul", "Div", "Pow")
 def binary(call: Call) -> None:
-    """Two inputs that broadcast; an integer exponent becomes a float one."""
+    """Two inputs that broadcast; an integer exponent becomes a float one; ``x + 0`` and ``x * 1`` vanish."""
     a, b = call.x, call.input(1)
+    swapped = (b, a) if call.op in ("Add", "Mul") and a.data is not None else (a, b)
+    if swapped[1].data is not None and np.broadcast_shapes(a.shape, b.shape) == swapped[0].shape:
+        neutral = 0 if call.op in ("Add", "Sub") else 1
+        if swapped[1].data.size and (swapped[1].data == neutral).all():
+            call.alias(swapped[0])
+            return
     if call.op == "Pow" and a.dtype == "float32" and b.data is not None and b.data.dtype.kind in "iu":
         b = call.number(b.data.astype(np.float32))
     call.emit(call.op, [a, b], np.broadcast_shapes(a.shape, b.shape))
+
+
+@handles("Where")
+def where(call: Call) -> None:
+    """PyTorch's softplus, ``where(x > 20, x, softplus(x))``, is Softplus in float32; others keep their name.
+
+    For x >= 15, softplus(x) - x = log(1 + exp(-x)) < 3.1e-7 is less than half a step of float32 there (4.8e-7).
+    """
+    asked, x, other = call.x.producer, call.input(1), call.input(2).producer
+    if (
+        asked is not None
+        and other is not None
+        and (asked.op, other.op) == ("Greater", "Softplus")
+        and asked.inputs[0] is x
+        and other.inputs[0] is x
+        and asked.inputs[1].data is not None
+        and asked.inputs[1].data.size == 1
+        and float(asked.inputs[1].data.reshape(-1)[0]) >= 15
+    ):
+        call.alias(call.input(2))
+    else:
+        keep_name(call)
 
 
 @handles("Sum", "Max", "Min", "Mean")

@@ -73,6 +73,8 @@ class Assembler:
     def get(self, tensor: Tensor, domain: Domain) -> Buffer:
         """Return the buffer that holds a tensor in a form, making it where needed."""
         t = self.root(tensor)
+        if domain is Domain.AI and t.shape != tensor.shape:
+            t = tensor  # a map of another shape lies differently in AI RAM
         key = (id(t), domain)
         if key not in self.forms:
             if domain is Domain.F32:

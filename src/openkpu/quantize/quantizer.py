@@ -286,7 +286,7 @@ class Quantizer:
                 q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
             else:
                 f[id(out)] = float_op(node, [as_float(t) for t in node.inputs if not t.is_constant])
-            for t in node.inputs:
+            for t in {id(t): t for t in node.inputs}.values():
                 if id(t) in left:
                     left[id(t)] -= 1
                     if left[id(t)] == 0 and not self.graph.is_output(t):
@@ -364,6 +364,11 @@ class Quantizer:
                 continue
             fixed = [t for t in parts if t.producer is None]
             choices = [result.params[id(fixed[0])].zero_point] if fixed else sorted(zps)
+            # a zero point at an end has no room for what lies beyond it; then wrong border pixels are the lesser evil
+            below, above = any(zp > 0 for zp in zps), any(zp < 255 for zp in zps)
+            choices = [zp for zp in choices if not (zp == 0 and below) and not (zp == 255 and above)]
+            if not choices:
+                continue
 
             def waste(zp: int, parts: list[Tensor] = parts) -> float:
                 return sum(
@@ -387,7 +392,7 @@ class Quantizer:
                 continue
             if any(t.producer is None for t in parts.values()):
                 raise UnsupportedError(
-                    "E232",
+                    "E239",
                     "a function of the model's input whose channels are scaled differently",
                     where=node.label,
                     why="it runs as a table of 256 values, the same for all channels",

@@ -146,8 +146,13 @@ def check(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Decision]:
-    """Return where each layer of a float model would run, and why. Needs no calibration pictures."""
-    return front_end(path, input_shapes=input_shapes, outputs=outputs)[2]
+    """Return where each layer of a float model would run, and why. Needs no calibration pictures.
+
+    A layer that kmodel V3 cannot express is in the list too, with ``where`` "not possible".
+    """
+    graph = _import(path, input_shapes, outputs)
+    canonicalize.run(graph)
+    return lower(graph, refused=[])[1]
 
 
 def front_end(
@@ -158,6 +163,17 @@ def front_end(
     dump: Path | None = None,
 ) -> tuple[Graph, Graph, list[Decision]]:
     """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions."""
+    graph = _import(path, input_shapes, outputs)
+    canonicalize.run(graph, dump)
+    lowered, decisions = lower(graph)
+    return graph, lowered, decisions
+
+
+def _import(
+    path: str | os.PathLike[str] | bytes,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    outputs: Sequence[str] | None,
+) -> Graph:
     from openkpu.importers import onnx
 
     graph = onnx.load(path, input_shapes=input_shapes, outputs=outputs)
@@ -170,9 +186,7 @@ def front_end(
             why="kmodel V3 has one input",
             fix="make the other inputs constants, or split the model",
         )
-    canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph)
-    return graph, lowered, decisions
+    return graph
 
 
 def input_params(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from openkpu.cli import options
 from openkpu.cli.guard import verb
 
@@ -16,8 +18,8 @@ def check(
     """Say for every layer of a float model whether the KPU runs it, why not, and what to change.
 
     Green layers run on the KPU as they are, yellow ones after an exact rewrite, red ones on the CPU (slow: a few
-    times 10 ns a value). For the others you get the rule with its limit and the actual value, and the change that
-    helps. Needs no pictures.
+    times 10 ns a value), and "not possible" is what kmodel V3 cannot express (exit code 1). For these you get the rule
+    with its limit and the actual value, and the change that helps. Needs no pictures.
 
     \b
     Examples:
@@ -36,3 +38,5 @@ def check(
         print_json(report.as_dict(str(model), decisions))
     else:
         report.show(str(model), decisions, Printer())
+    if any(d.where == "not possible" for d in decisions):
+        raise typer.Exit(1)

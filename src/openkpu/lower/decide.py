@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from openkpu.errors import OpenKPUError
 from openkpu.graph.ir import Node
 from openkpu.kpu.constraints import LayerShape, broken
 from openkpu.lower.context import Context, Decision
@@ -66,6 +67,12 @@ def on_cpu(ctx: Context, node: Node, why: str, fix: str, us: float, *, expected:
     ctx.decisions.append(
         Decision(_name(node), node.op, _shape(node), "CPU", "" if not expected else "as usual", why, fix, us)
     )
+
+
+def not_possible(ctx: Context, node: Node, error: OpenKPUError) -> None:
+    """Record a node that kmodel V3 cannot express."""
+    why = f"{error.what}: {error.why}" if error.why else error.what
+    ctx.decisions.append(Decision(_name(node), node.op, _shape(node), "not possible", error.code, why, error.fix))
 
 
 def _name(node: Node) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower import decide
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
 from openkpu.lower.dense import lower_gemm
@@ -77,14 +78,16 @@ WAYS_ROUND: Final = {
 }
 
 
-def lower(graph: Graph) -> tuple[Graph, list[Decision]]:
+def lower(graph: Graph, *, refused: list[OpenKPUError] | None = None) -> tuple[Graph, list[Decision]]:
     """Lower a canonical float graph for kmodel V3.
 
     Returns the lowered graph (operators of ``lower.ops``) and the decisions, in the order of the source's layers.
-    Raises ``UnsupportedError`` with every layer that has no lowering.
+    Raises ``UnsupportedError`` for operators that have no lowering (all of them) and for the first layer that does not
+    fit. With a list ``refused`` nothing is raised: the errors go there, the layers into the decisions as "not
+    possible", and the lowered graph is for looking at only.
     """
     unknown = [n for n in graph.nodes if n.op not in LOWERING]
-    if unknown:
+    if unknown and refused is None:
         lines = "; ".join(f"{n.label} ({WAYS_ROUND.get(n.op, 'no lowering for kmodel V3')})" for n in unknown[:20])
         more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         raise UnsupportedError(
@@ -107,11 +110,26 @@ def lower(graph: Graph) -> tuple[Graph, list[Decision]]:
             for t in node.inputs:
                 lower_deferred(ctx, t)
         try:
+            if node.op not in LOWERING:
+                raise UnsupportedError(
+                    "E200",
+                    f"operator {node.op}",
+                    where=node.label,
+                    why="kmodel V3 has no such operator",
+                    fix=WAYS_ROUND.get(node.op, "replace it, or end the model before it with outputs=[...]"),
+                )
             LOWERING[node.op](ctx, node)
         except OpenKPUError as e:
             if not e.where:
                 e.where = node.label
-            raise
+            if refused is None:
+                raise
+            refused.append(e)
+            decide.not_possible(ctx, node, e)
+            for t in node.outputs:
+                stand_in = Tensor(ctx.name(t.name), t.shape)
+                spatial = len(t.shape) == 4 and t.shape[2:] != (1, 1)
+                ctx.values[id(t)] = View.whole(stand_in) if spatial else stand_in
     ctx.origin = ()
     outputs = [ctx.flat(t) for t in graph.outputs]
     outputs = [
@@ -119,5 +137,6 @@ def lower(graph: Graph) -> tuple[Graph, list[Decision]]:
         for o, t in zip(outputs, graph.outputs, strict=True)
     ]
     result = Graph(list(graph.inputs), outputs, ctx.nodes, graph.name)
-    result.sort()
+    if not refused:
+        result.sort()
     return result, ctx.decisions

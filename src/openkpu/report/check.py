@@ -35,6 +35,12 @@ def totals(decisions: Sequence[Decision]) -> dict[str, Any]:
 
 def verdict(decisions: Sequence[Decision]) -> str:
     """Say in one sentence how well the model suits the chip."""
+    impossible = [d for d in decisions if d.where == "not possible"]
+    if impossible:
+        return (
+            f"does not compile to kmodel V3: {words.plural(len(impossible), 'layer')} not possible, "
+            f"the first is '{impossible[0].layer}'"
+        )
     inner = [d for d in decisions if d.where == "CPU" and d.how != "as usual"]
     time = sum(d.microseconds for d in decisions)
     cpu = sum(d.microseconds for d in inner)
@@ -104,7 +110,7 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
         ("   estimated, at 400 MHz", words.DIM),
     )
     printer.line("")
-    bad = any(d.where == "CPU" and d.how != "as usual" for d in decisions)
+    bad = any(d.where == "not possible" or (d.where == "CPU" and d.how != "as usual") for d in decisions)
     printer.paragraph(result["verdict"], mark="Verdict: ", style=words.WARN if bad else words.GOOD)
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-PLACE_STYLE: Final = {"KPU": "green", "KPU after a rewrite": "yellow", "CPU": "red"}
+PLACE_STYLE: Final = {"KPU": "green", "KPU after a rewrite": "yellow", "CPU": "red", "not possible": "bold red"}
 """Colour of each place a layer can run in."""
 
 DIM: Final = "dim"

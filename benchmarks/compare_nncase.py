@@ -207,8 +207,11 @@ def table_of(rows: list[Row]) -> Table:
 def summary(rows: list[Row]) -> dict[str, float | int]:
     """Figures over all outputs that both produced."""
     gains = [row.gain_db for row in rows if row.gain_db is not None]
-    times = {row.model: row.nncase_run.compile_s / row.openkpu_run.compile_s for row in rows
-             if row.nncase_run.compile_s and row.openkpu_run.compile_s}
+    times = {
+        row.model: row.nncase_run.compile_s / row.openkpu_run.compile_s
+        for row in rows
+        if row.nncase_run.compile_s and row.openkpu_run.compile_s
+    }
     out: dict[str, float | int] = {"outputs_compared": len(gains)}
     if gains:
         out |= {"gain_db_median": statistics.median(gains), "gain_db_worst": min(gains)}

@@ -43,8 +43,12 @@ class Job:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the worker in the other interpreter."""
         return {
-            "name": self.name, "onnx": str(self.onnx.resolve()), "data": str(self.data.resolve()),
-            "mean": list(self.mean), "std": list(self.std), "layout": self.layout,
+            "name": self.name,
+            "onnx": str(self.onnx.resolve()),
+            "data": str(self.data.resolve()),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "layout": self.layout,
         }
 
 

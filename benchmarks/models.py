@@ -70,8 +70,14 @@ def mobilenet_v1(width: float, pictures: Array, classes: int = 1000, seed: int =
         weights = rng.normal(0, np.sqrt(2 / fan_in), kernel_shape).astype(np.float32)
         index = len(nodes) // 2
         conv = helper.make_node(
-            "Conv", [name, f"weights_{index}", f"bias_{index}"], [f"conv_{index}"], name=f"conv_{index}",
-            kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4, group=channels if depthwise else 1,
+            "Conv",
+            [name, f"weights_{index}", f"bias_{index}"],
+            [f"conv_{index}"],
+            name=f"conv_{index}",
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+            group=channels if depthwise else 1,
         )
         raw = _run_conv(conv, value, weights, np.zeros(out_channels, np.float32))
         deviation = raw.std(axis=(0, 2, 3)) + 1e-3
@@ -82,10 +88,12 @@ def mobilenet_v1(width: float, pictures: Array, classes: int = 1000, seed: int =
         value = np.clip(raw * scale[:, None, None] + bias[:, None, None], 0, 6)
         clip = helper.make_node("Clip", [f"conv_{index}", "zero", "six"], [f"relu6_{index}"], name=f"relu6_{index}")
         nodes.extend([conv, clip])
-        initializers.extend([
-            numpy_helper.from_array(weights * scale[:, None, None, None], f"weights_{index}"),
-            numpy_helper.from_array(bias, f"bias_{index}"),
-        ])
+        initializers.extend(
+            [
+                numpy_helper.from_array(weights * scale[:, None, None, None], f"weights_{index}"),
+                numpy_helper.from_array(bias, f"bias_{index}"),
+            ]
+        )
         name = clip.output[0]
 
     layer(int(32 * width), 3, 2, depthwise=False)
@@ -94,8 +102,11 @@ def mobilenet_v1(width: float, pictures: Array, classes: int = 1000, seed: int =
         layer(int(out_channels * width), 1, 1, depthwise=False)
 
     features = value.shape[1]
-    initializers.append(numpy_helper.from_array(
-        rng.normal(0, 1 / np.sqrt(features), (classes, features)).astype(np.float32), "classifier_weights"))
+    initializers.append(
+        numpy_helper.from_array(
+            rng.normal(0, 1 / np.sqrt(features), (classes, features)).astype(np.float32), "classifier_weights"
+        )
+    )
     initializers.append(numpy_helper.from_array(np.zeros(classes, np.float32), "classifier_bias"))
     nodes += [
         helper.make_node("GlobalAveragePool", [name], ["pooled"], name="pool"),
@@ -103,8 +114,11 @@ def mobilenet_v1(width: float, pictures: Array, classes: int = 1000, seed: int =
         helper.make_node("Gemm", ["flat", "classifier_weights", "classifier_bias"], ["logits"], name="gemm", transB=1),
     ]
     graph = helper.make_graph(
-        nodes, f"mobilenet_v1_{width}", [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, classes))], initializers,
+        nodes,
+        f"mobilenet_v1_{width}",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, classes))],
+        initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=7)
     onnx.checker.check_model(model)
@@ -123,7 +137,9 @@ def mobilenet_job(work: Path, pictures: Array, width: float = 0.75) -> Job:
 def _run_conv(node: onnx.NodeProto, value: Array, weights: Array, bias: Array) -> Array:
     """One convolution in onnxruntime."""
     graph = helper.make_graph(
-        [node], "conv", [helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, value.shape)],
+        [node],
+        "conv",
+        [helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, value.shape)],
         [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)],
         [numpy_helper.from_array(weights, node.input[1]), numpy_helper.from_array(bias, node.input[2])],
     )

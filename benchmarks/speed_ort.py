@@ -50,8 +50,14 @@ def onnxruntime_int8(model: Path, calibration: Array, folder: Path) -> Path:
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
     quantize_static(
-        str(prepared), str(quantised), Reader(calibration), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+        str(prepared),
+        str(quantised),
+        Reader(calibration),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
     )
     return quantised
 
@@ -122,8 +128,12 @@ def main() -> int:
         table.add_row(name, f"{medians[name]:.2f}", f"{min(values):.2f}", f"{cosine:.4f}")
     console.print(table)
     record: dict[str, Any] = {
-        "processor": processor(), "onnxruntime": ort.__version__, "width": args.width, "rounds": args.rounds,
-        "median_ms": medians, "best_ms": {name: min(values) for name, values in times.items()},
+        "processor": processor(),
+        "onnxruntime": ort.__version__,
+        "width": args.width,
+        "rounds": args.rounds,
+        "median_ms": medians,
+        "best_ms": {name: min(values) for name, values in times.items()},
     }
     if "OpenKPU" in medians:
         record["ratio"] = medians["onnxruntime int8"] / medians["OpenKPU"]

@@ -45,8 +45,14 @@ _WRITERS: Final[dict[int, Callable[[Program], bytes]]] = {3: _write_v3}
 class Model:
     """A program for the K210, from a file or from the compiler, ready to run on the simulated chip."""
 
-    def __init__(self, program: Program, *, kind: FileKind | None = None, file_bytes: int | None = None,
-                 notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        kind: FileKind | None = None,
+        file_bytes: int | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.program: Final = program
         self._kind = kind
         self._file_bytes = file_bytes
@@ -98,17 +104,26 @@ class Model:
         notes = list(self._notes)
         last = self.steps[-1] if self.steps else None
         if self.version == 3 and isinstance(last, KpuConv) and last.main_output is None:
-            notes.append("The last layer leaves its result in AI RAM only: the device runtime runs past the end of "
-                         "such a model.")
+            notes.append(
+                "The last layer leaves its result in AI RAM only: the device runtime runs past the end of such a model."
+            )
         if any(isinstance(s, KpuConv) and s.layer.weights.itemsize == 2 for s in self.steps):
             notes.append("The weights have 16 bits; no shipped model is known that uses this mode of the chip.")
         if self.program.main_bytes > MAIN_RAM_BYTES:
-            notes.append(f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "
-                         f"({MAIN_RAM_BYTES} bytes): no board can run this.")
+            notes.append(
+                f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "
+                f"({MAIN_RAM_BYTES} bytes): no board can run this."
+            )
         return notes
 
-    def run(self, *arrays: NDArray[Any], trace: Trace | None = None, check: bool = False, engine: Engine = "native",
-            threads: int = 1) -> list[NDArray[Any]]:
+    def run(
+        self,
+        *arrays: NDArray[Any],
+        trace: Trace | None = None,
+        check: bool = False,
+        engine: Engine = "native",
+        threads: int = 1,
+    ) -> list[NDArray[Any]]:
         """Run once on the simulated chip and return the outputs.
 
         ``arrays``: uint8 (c, h, w), or float32 (n,) where the model takes floats; a leading 1 is accepted.
@@ -144,8 +159,13 @@ class Model:
             os.replace(temporary, target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise EnvironmentError_("E511", f"the file {target} cannot be written", where=str(target), why=str(error),
-                                    fix="Check the folder and its permissions.") from error
+            raise EnvironmentError_(
+                "E511",
+                f"the file {target} cannot be written",
+                where=str(target),
+                why=str(error),
+                fix="Check the folder and its permissions.",
+            ) from error
 
 
 def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Model:
@@ -159,8 +179,13 @@ def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
     kind = detect(data)
     reader = _READERS.get(kind.kind)
     if reader is None:
-        raise FileFormatError("E101", f"this file cannot be loaded: {kind.title}", where=_where(source),
-                              why="OpenKPU loads kmodel V3", fix=kind.advice)
+        raise FileFormatError(
+            "E101",
+            f"this file cannot be loaded: {kind.title}",
+            where=_where(source),
+            why="OpenKPU loads kmodel V3",
+            fix=kind.advice,
+        )
     notes: tuple[str, ...] = ()
     if kind.kind is Kind.V3_SWAPPED:
         notes = ("Every 32-bit word of the file is byte-swapped, as kpu.load_flash wants it; it was swapped back.",)
@@ -179,10 +204,19 @@ def read_file(path: Path) -> bytes:
             raise EnvironmentError_("E510", f"there is no file {path}", where=str(path), why=why, fix="Check the path.")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise FileFormatError("E102", "the file is too large for a kmodel", where=str(path),
-                                  why=f"{size} bytes; the limit is {MAX_FILE_BYTES}, a board's flash has 16 MiB",
-                                  fix="Check the path.")
+            raise FileFormatError(
+                "E102",
+                "the file is too large for a kmodel",
+                where=str(path),
+                why=f"{size} bytes; the limit is {MAX_FILE_BYTES}, a board's flash has 16 MiB",
+                fix="Check the path.",
+            )
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise EnvironmentError_("E510", f"the file {path} cannot be read", where=str(path), why=str(error),
-                                fix="Check the path and its permissions.") from error
+        raise EnvironmentError_(
+            "E510",
+            f"the file {path} cannot be read",
+            where=str(path),
+            why=str(error),
+            fix="Check the path and its permissions.",
+        ) from error

@@ -52,8 +52,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("data", "kind", "version"), TABLE,
-                         ids=[f"{i}-{k.value}" for i, (_, k, _) in enumerate(TABLE)])
+@pytest.mark.parametrize(
+    ("data", "kind", "version"), TABLE, ids=[f"{i}-{k.value}" for i, (_, k, _) in enumerate(TABLE)]
+)
 def test_table(data: bytes, kind: Kind, version: int | None) -> None:
     found = detect(data)
     assert (found.kind, found.version) == (kind, version)
@@ -63,8 +64,12 @@ def test_table(data: bytes, kind: Kind, version: int | None) -> None:
 
 def test_which_firmware_loads_what() -> None:
     assert len(detect(V3).loads_on) == 5
-    assert detect(b"LDMK" + words(4)).loads_on == ("MaixPy, kmodel_v4 builds", "CanMV 1.0.5-1.0.7",
-                                                    "CanMV, branch feat/kpu", "kendryte-standalone-sdk")
+    assert detect(b"LDMK" + words(4)).loads_on == (
+        "MaixPy, kmodel_v4 builds",
+        "CanMV 1.0.5-1.0.7",
+        "CanMV, branch feat/kpu",
+        "kendryte-standalone-sdk",
+    )
     assert "MaixPy, standard builds" not in detect(b"LDMK" + words(5)).loads_on
     assert detect(b"LDMK" + words(7)).loads_on == ()
     assert detect(b"text").firmware == ()

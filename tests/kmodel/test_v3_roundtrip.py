@@ -52,8 +52,15 @@ def cpu_step(draw: Any) -> p.Step:
     if kind in (p.QuantizedMaxPool, p.AveragePool):
         dtype = U8 if kind is p.QuantizedMaxPool else F32
         more = {"activation": draw(u32)} if kind is p.AveragePool else {}
-        return kind(**flags, input=op(dtype, c, h, w), output=op(dtype, c, (h + 1) // 2, (w + 1) // 2), kernel=(2, 3),
-                    stride=(2, 2), padding=(1, 1), **more)
+        return kind(
+            **flags,
+            input=op(dtype, c, h, w),
+            output=op(dtype, c, (h + 1) // 2, (w + 1) // 2),
+            kernel=(2, 3),
+            stride=(2, 2),
+            padding=(1, 1),
+            **more,
+        )
     if kind in (p.Quantize, p.Dequantize):
         types = (F32, U8) if kind is p.Quantize else (U8, F32)
         return kind(**flags, input=op(types[0], n), output=op(types[1], n), scale=draw(f32), bias=draw(f32))
@@ -63,23 +70,36 @@ def cpu_step(draw: Any) -> p.Step:
         return kind(**flags, input=op(F32, n), output=op(F32, n))
     if kind is p.Concat:
         inputs = tuple(op(U8, draw(size)) for _ in range(draw(size)))
-        return p.Concat(**flags, inputs=inputs, output=op(U8, sum(i.size for i in inputs)),
-                        quantized=draw(st.booleans()))
+        return p.Concat(
+            **flags, inputs=inputs, output=op(U8, sum(i.size for i in inputs)), quantized=draw(st.booleans())
+        )
     if kind is p.FullyConnected:
-        return p.FullyConnected(**flags, input=op(F32, c), output=op(F32, h),
-                                weights=rng.normal(size=(h, c)).astype(np.float32),
-                                bias=rng.normal(size=h).astype(np.float32),
-                                activation=draw(st.sampled_from(p.Activation)))
+        return p.FullyConnected(
+            **flags,
+            input=op(F32, c),
+            output=op(F32, h),
+            weights=rng.normal(size=(h, c)).astype(np.float32),
+            bias=rng.normal(size=h).astype(np.float32),
+            activation=draw(st.sampled_from(p.Activation)),
+        )
     if kind is p.Flatten:
         return p.Flatten(**flags, input=op(F32, c, h, w), output=op(F32, h, w, c))
     if kind is p.ResizeNearest:
         dtype = draw(st.sampled_from(DType))
-        return p.ResizeNearest(**flags, input=op(dtype, c, h, w), output=op(dtype, c, draw(size), draw(size)),
-                               align_corners=draw(st.integers(0, 1)))
+        return p.ResizeNearest(
+            **flags,
+            input=op(dtype, c, h, w),
+            output=op(dtype, c, draw(size), draw(size)),
+            align_corners=draw(st.integers(0, 1)),
+        )
     if kind is p.ChannelwiseDequantize:
-        return p.ChannelwiseDequantize(**flags, input=op(U8, c, h * w), output=op(F32, c, h * w),
-                                       scale=rng.normal(size=c).astype(np.float32),
-                                       bias=rng.normal(size=c).astype(np.float32))
+        return p.ChannelwiseDequantize(
+            **flags,
+            input=op(U8, c, h * w),
+            output=op(F32, c, h * w),
+            scale=rng.normal(size=c).astype(np.float32),
+            bias=rng.normal(size=c).astype(np.float32),
+        )
     line = draw(st.integers(0, 32768 - 64))
     if kind is p.KpuAddPadding:
         return p.KpuAddPadding(**flags, input=op(U8, c), output=b.ai(line, c, 4, 4))
@@ -88,9 +108,27 @@ def cpu_step(draw: Any) -> p.Step:
     return p.KpuUpload(**flags, input=op(U8, c, h, w), output=b.ai(line, c, h, w))
 
 
-KINDS = [p.Add, p.QuantizedAdd, p.GlobalAveragePool, p.QuantizedMaxPool, p.AveragePool, p.Quantize, p.Dequantize,
-         p.Requantize, p.L2Normalization, p.Softmax, p.Logistic, p.Concat, p.FullyConnected, p.Flatten, p.ResizeNearest,
-         p.ChannelwiseDequantize, p.KpuAddPadding, p.KpuRemovePadding, p.KpuUpload]
+KINDS = [
+    p.Add,
+    p.QuantizedAdd,
+    p.GlobalAveragePool,
+    p.QuantizedMaxPool,
+    p.AveragePool,
+    p.Quantize,
+    p.Dequantize,
+    p.Requantize,
+    p.L2Normalization,
+    p.Softmax,
+    p.Logistic,
+    p.Concat,
+    p.FullyConnected,
+    p.Flatten,
+    p.ResizeNearest,
+    p.ChannelwiseDequantize,
+    p.KpuAddPadding,
+    p.KpuRemovePadding,
+    p.KpuUpload,
+]
 
 
 @st.composite
@@ -100,9 +138,20 @@ def conv_step(draw: Any, dtype: type) -> p.KpuConv:
     oc = ic if depthwise else draw(size)
     pool = draw(st.integers(0, 9))
     src, dst = draw(st.integers(0, 9000)), draw(st.integers(10000, 20000))
-    return b.conv(src, dst, ic, oc, draw(st.integers(4, 9)), draw(st.integers(4, 70)),
-                  k=draw(st.sampled_from([1, 3])), depthwise=depthwise, pool=pool, dtype=dtype,
-                  seed=draw(st.integers(0, 9)), to_main=draw(st.sampled_from([None, 0, 64])))
+    return b.conv(
+        src,
+        dst,
+        ic,
+        oc,
+        draw(st.integers(4, 9)),
+        draw(st.integers(4, 70)),
+        k=draw(st.sampled_from([1, 3])),
+        depthwise=depthwise,
+        pool=pool,
+        dtype=dtype,
+        seed=draw(st.integers(0, 9)),
+        to_main=draw(st.sampled_from([None, 0, 64])),
+    )
 
 
 @st.composite

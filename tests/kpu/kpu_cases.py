@@ -29,17 +29,40 @@ def identity_table() -> ActivationTable:
     return ActivationTable(start, mul, np.zeros(16, np.int64), np.zeros(16, np.int64))
 
 
-def registers(ic: int, h: int, w: int, oc: int, *, oh: int | None = None, ow: int | None = None, src: int = 0,
-              dst: int = 16384, **more: int) -> LayerRegisters:
+def registers(
+    ic: int,
+    h: int,
+    w: int,
+    oc: int,
+    *,
+    oh: int | None = None,
+    ow: int | None = None,
+    src: int = 0,
+    dst: int = 16384,
+    **more: int,
+) -> LayerRegisters:
     """Registers with the natural layout of both maps."""
     kind = reference.POOL_KINDS[reference.Pool(more.get("pool_type", 0))]
     oh = max(1, h // kind.stride) if oh is None else oh
     ow = max(1, w // kind.stride) if ow is None else ow
     i, o = FeatureMapLayout(ic, h, w), FeatureMapLayout(oc, oh, ow)
     return LayerRegisters(
-        image_src_addr=src, image_dst_addr=dst, i_ch_num=ic, o_ch_num=oc, i_row_wid=w, i_col_high=h, o_row_wid=ow,
-        o_col_high=oh, channel_switch_addr=i.channel_lines, row_switch_addr=i.row_lines, coef_group=i.group,
-        wb_channel_switch_addr=o.channel_lines, wb_row_switch_addr=o.row_lines, wb_group=o.group, **more)
+        image_src_addr=src,
+        image_dst_addr=dst,
+        i_ch_num=ic,
+        o_ch_num=oc,
+        i_row_wid=w,
+        i_col_high=h,
+        o_row_wid=ow,
+        o_col_high=oh,
+        channel_switch_addr=i.channel_lines,
+        row_switch_addr=i.row_lines,
+        coef_group=i.group,
+        wb_channel_switch_addr=o.channel_lines,
+        wb_row_switch_addr=o.row_lines,
+        wb_group=o.group,
+        **more,
+    )
 
 
 @st.composite
@@ -54,12 +77,25 @@ def cases(draw: st.DrawFn, *, max_channels: int = 24) -> tuple[KpuLayer, NDArray
     stride = reference.POOL_KINDS[pool].stride
     odd = draw(st.booleans()) and draw(st.booleans())
     oh, ow = (max(1, n // stride + (int(rng.integers(-2, 3)) if odd else 0)) for n in (h, w))
-    r = registers(ic, h, w, oc, oh=oh, ow=ow, pool_type=pool.value, kernel_type=kernel // 2,
-                  depth_wise_layer=int(depthwise), pad_value=int(rng.integers(0, 256)))
+    r = registers(
+        ic,
+        h,
+        w,
+        oc,
+        oh=oh,
+        ow=ow,
+        pool_type=pool.value,
+        kernel_type=kernel // 2,
+        depth_wise_layer=int(depthwise),
+        pad_value=int(rng.integers(0, 256)),
+    )
     i_lines, o_lines = FeatureMapLayout(ic, h, w).lines, FeatureMapLayout(oc, oh, ow).lines
     src = draw(st.sampled_from([0, AI_LINES - i_lines, int(rng.integers(0, AI_LINES - i_lines))]))
-    dst = draw(st.sampled_from([src if src + o_lines <= AI_LINES else 0, AI_LINES - o_lines,
-                                int(rng.integers(0, AI_LINES - o_lines))]))
+    dst = draw(
+        st.sampled_from(
+            [src if src + o_lines <= AI_LINES else 0, AI_LINES - o_lines, int(rng.integers(0, AI_LINES - o_lines))]
+        )
+    )
     weights = _weights(rng, (oc, 1 if depthwise else ic, kernel, kernel), sixteen=draw(st.integers(0, 4)) == 0)
     r = replace(r, image_src_addr=src, image_dst_addr=dst, **_args(rng, draw(ARGS), weights))
     ai_ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
@@ -69,8 +105,9 @@ def cases(draw: st.DrawFn, *, max_channels: int = 24) -> tuple[KpuLayer, NDArray
     return KpuLayer(r, weights, norm, _table(rng, draw(TABLES), bn)), ai_ram
 
 
-def _weights(rng: np.random.Generator, shape: tuple[int, ...], *,
-             sixteen: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _weights(
+    rng: np.random.Generator, shape: tuple[int, ...], *, sixteen: bool
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if sixteen:
         return rng.integers(0, int(rng.choice([200, 65536])), shape).astype(np.uint16)
     kind = rng.integers(0, 3)
@@ -87,29 +124,49 @@ def _args(rng: np.random.Generator, kind: str, weights: NDArray[np.uint8] | NDAr
     zx, zw = int(rng.integers(0, 256)), int(rng.integers(0, 256))
     if kind == "exact":
         zw = int(rng.choice([128, 127, zw]))
-        return {"arg_x": -zw << shr_x, "shr_x": shr_x, "arg_w": -zx << shr_w, "shr_w": shr_w,
-                "arg_add": zx * zw * weights[0, 0].size}
+        return {
+            "arg_x": -zw << shr_x,
+            "shr_x": shr_x,
+            "arg_w": -zx << shr_w,
+            "shr_w": shr_w,
+            "arg_add": zx * zw * weights[0, 0].size,
+        }
     if kind == "wide":
-        return {"arg_x": int(rng.integers(-3000, 3000)), "arg_w": int(rng.integers(-3000, 3000)),
-                "arg_add": int(rng.integers(-10**6, 10**6)) // n}
+        return {
+            "arg_x": int(rng.integers(-3000, 3000)),
+            "arg_w": int(rng.integers(-3000, 3000)),
+            "arg_add": int(rng.integers(-(10**6), 10**6)) // n,
+        }
     if kind == "random":
-        return {"arg_x": int(rng.integers(-1 << 23, 1 << 23)), "shr_x": int(rng.integers(0, 16)),
-                "arg_w": int(rng.integers(-1 << 23, 1 << 23)), "shr_w": int(rng.integers(0, 16)),
-                "arg_add": int(rng.integers(-1 << 39, 1 << 39)) >> int(rng.integers(0, 39))}
+        return {
+            "arg_x": int(rng.integers(-1 << 23, 1 << 23)),
+            "shr_x": int(rng.integers(0, 16)),
+            "arg_w": int(rng.integers(-1 << 23, 1 << 23)),
+            "shr_w": int(rng.integers(0, 16)),
+            "arg_add": int(rng.integers(-1 << 39, 1 << 39)) >> int(rng.integers(0, 39)),
+        }
     low, high = -(1 << 23), (1 << 23) - 1
-    return {"arg_x": int(rng.choice([low, high])), "shr_x": int(rng.choice([0, 1, 15])),
-            "arg_w": int(rng.choice([low, high])), "shr_w": int(rng.choice([0, 15])),
-            "arg_add": int(rng.choice([-(1 << 39), (1 << 39) - 1]))}
+    return {
+        "arg_x": int(rng.choice([low, high])),
+        "shr_x": int(rng.choice([0, 1, 15])),
+        "arg_w": int(rng.choice([low, high])),
+        "shr_w": int(rng.choice([0, 15])),
+        "arg_add": int(rng.choice([-(1 << 39), (1 << 39) - 1])),
+    }
 
 
 def _norm(rng: np.random.Generator, kind: str, alu: NDArray[np.int64]) -> BatchNorm:
     oc = alu.shape[0]
     if kind == "extreme":
-        return BatchNorm(rng.choice([-(1 << 23), (1 << 23) - 1], oc), rng.choice([-(1 << 31), (1 << 31) - 1], oc),
-                         rng.choice([0, 15], oc))
+        return BatchNorm(
+            rng.choice([-(1 << 23), (1 << 23) - 1], oc),
+            rng.choice([-(1 << 31), (1 << 31) - 1], oc),
+            rng.choice([0, 15], oc),
+        )
     if kind == "random":
-        return BatchNorm(rng.integers(-1 << 23, 1 << 23, oc), rng.integers(-1 << 31, 1 << 31, oc),
-                         rng.integers(0, 16, oc))
+        return BatchNorm(
+            rng.integers(-1 << 23, 1 << 23, oc), rng.integers(-1 << 31, 1 << 31, oc), rng.integers(0, 16, oc)
+        )
     # bn spans a few times 2**18 around 0 in every channel, in both directions
     flat = alu.reshape(oc, -1)
     center, spread = flat.mean(axis=1), np.maximum(flat.std(axis=1), 1.0)

@@ -64,8 +64,11 @@ def test_every_way_of_finishing_is_taken(isa: str) -> None:
     layer, ram = ordinary()
     curve = replace(layer.activation, y_mul=np.arange(16), x_start=np.arange(16) * 50 - 300)
     wide = replace(layer.registers, arg_x=(1 << 23) - 1)
-    for path, one in {"ramp": layer, "table": replace(layer, activation=curve, cache={}),
-                      "exact": replace(layer, registers=wide, cache={})}.items():
+    for path, one in {
+        "ramp": layer,
+        "table": replace(layer, activation=curve, cache={}),
+        "exact": replace(layer, registers=wide, cache={}),
+    }.items():
         expected = ram.copy()
         reference.run_layer(one, expected)
         got = ram.copy()
@@ -172,13 +175,18 @@ def test_depthwise_by_lines(width: int, place: int) -> None:
     lines = FeatureMapLayout(channels, height, width).lines
     rng = np.random.default_rng(width)
     src, dst = (0, AI_LINES - lines) if place == 0 else (AI_LINES - lines, 0)
-    r = registers(channels, height, width, channels, src=src, dst=dst, kernel_type=1, depth_wise_layer=1,
-                  arg_x=-128, pad_value=33)
+    r = registers(
+        channels, height, width, channels, src=src, dst=dst, kernel_type=1, depth_wise_layer=1, arg_x=-128, pad_value=33
+    )
     # steps of 1/512 of the result, so that one value in a few vectors is too close to a tie
     norm = BatchNorm(np.full(channels, 3001), rng.integers(-3000, 30000, channels), np.full(channels, 10))
     table = identity_table()
-    layer = KpuLayer(r, rng.integers(60, 196, (channels, 1, 3, 3), np.uint8), norm,
-                     replace(table, y_mul=table.y_mul * 64, shift=np.full(16, 15), bias=np.full(16, 9)))
+    layer = KpuLayer(
+        r,
+        rng.integers(60, 196, (channels, 1, 3, 3), np.uint8),
+        norm,
+        replace(table, y_mul=table.y_mul * 64, shift=np.full(16, 15), bias=np.full(16, 9)),
+    )
     ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
     assert_equal(layer, ram)
     assert layer.cache[NATIVE[0]].path == "ramp"  # type: ignore[attr-defined]

@@ -12,18 +12,32 @@ from openkpu.kpu.fmap import FeatureMapLayout
 WIDTHS = st.one_of(st.integers(1, 16), st.integers(17, 32), st.integers(33, 320))
 
 
-@pytest.mark.parametrize(("shape", "group", "row", "lines"), [
-    ((5, 7, 7), 4, 1, 14), ((4, 4, 16), 4, 1, 4), ((5, 28, 17), 2, 1, 84), ((3, 10, 32), 2, 1, 20),
-    ((3, 10, 33), 1, 1, 30), ((3, 10, 64), 1, 1, 30), ((3, 10, 65), 1, 2, 60), ((2, 240, 320), 1, 5, 2400)])
+@pytest.mark.parametrize(
+    ("shape", "group", "row", "lines"),
+    [
+        ((5, 7, 7), 4, 1, 14),
+        ((4, 4, 16), 4, 1, 4),
+        ((5, 28, 17), 2, 1, 84),
+        ((3, 10, 32), 2, 1, 20),
+        ((3, 10, 33), 1, 1, 30),
+        ((3, 10, 64), 1, 1, 30),
+        ((3, 10, 65), 1, 2, 60),
+        ((2, 240, 320), 1, 5, 2400),
+    ],
+)
 def test_layout(shape: tuple[int, int, int], group: int, row: int, lines: int) -> None:
     lay = FeatureMapLayout(*shape)
     assert (lay.group, lay.row_lines, lay.lines, lay.bytes) == (group, row, lines, lines * 64)
 
 
-@pytest.mark.parametrize(("width", "byte"), [
-    (7, 3 * 64 + 1 * 5 * 64 + 2 * 16 + 3 * 64 + 4),      # channel 6 = group 1, slot 2 of 16 bytes
-    (20, 3 * 64 + 3 * 5 * 64 + 0 * 32 + 3 * 64 + 4),     # group 3, slot 0 of 32 bytes
-    (70, 3 * 64 + 6 * 10 * 64 + 3 * 128 + 4)])           # two lines a row
+@pytest.mark.parametrize(
+    ("width", "byte"),
+    [
+        (7, 3 * 64 + 1 * 5 * 64 + 2 * 16 + 3 * 64 + 4),  # channel 6 = group 1, slot 2 of 16 bytes
+        (20, 3 * 64 + 3 * 5 * 64 + 0 * 32 + 3 * 64 + 4),  # group 3, slot 0 of 32 bytes
+        (70, 3 * 64 + 6 * 10 * 64 + 3 * 128 + 4),
+    ],
+)  # two lines a row
 def test_address_of_one_byte(width: int, byte: int) -> None:
     a = np.zeros((7, 5, width), np.uint8)
     a[6, 3, 4] = 9

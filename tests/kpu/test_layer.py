@@ -48,10 +48,12 @@ def test_batch_norm_refuses_what_does_not_fit(name: str, value: int) -> None:
 
 def test_shapes_and_macs() -> None:
     norm = BatchNorm(*(np.ones(6, np.int64) for _ in range(3)))
-    dense = KpuLayer(registers(4, 8, 10, 6, pool_type=1, kernel_type=1), np.zeros((6, 4, 3, 3), np.uint8), norm,
-                     identity_table())
+    dense = KpuLayer(
+        registers(4, 8, 10, 6, pool_type=1, kernel_type=1), np.zeros((6, 4, 3, 3), np.uint8), norm, identity_table()
+    )
     assert (dense.input_shape, dense.output_shape, dense.kernel) == ((4, 8, 10), (6, 4, 5), 3)
     assert dense.macs == 80 * 9 * 4 * 6
-    depthwise = KpuLayer(registers(6, 8, 10, 6, depth_wise_layer=1), np.zeros((6, 1, 1, 1), np.uint8), norm,
-                         identity_table())
+    depthwise = KpuLayer(
+        registers(6, 8, 10, 6, depth_wise_layer=1), np.zeros((6, 1, 1, 1), np.uint8), norm, identity_table()
+    )
     assert (depthwise.kernel, depthwise.macs) == (1, 80 * 6)

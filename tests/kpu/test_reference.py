@@ -168,31 +168,47 @@ def test_long_shifts(shift: int) -> None:
 
 # -- pooling ----------------------------------------------------------------------------------------------------------
 
-IMAGE = np.array([[1, 2, 3, 4, 5], [6, 9, 8, 7, 0], [11, 12, 13, 14, 15], [20, 19, 18, 16, 17], [21, 22, 24, 23, 25]],
-                 np.uint8)[None]
+IMAGE = np.array(
+    [[1, 2, 3, 4, 5], [6, 9, 8, 7, 0], [11, 12, 13, 14, 15], [20, 19, 18, 16, 17], [21, 22, 24, 23, 25]], np.uint8
+)[None]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [
-    (Pool.NONE, IMAGE[0].tolist()),
-    (Pool.MAX_2X2_S2, [[9, 8], [20, 18]]),
-    (Pool.MEAN_2X2_S2, [[4, 5], [15, 15]]),                      # 18/4, 22/4, 62/4, 61/4, rounded down
-    (Pool.MAX_4X4_S4, [[20]]),
-    (Pool.MEAN_4X4_S4, [[163 // 16]]),
-    (Pool.LEFT_TOP_S2, [[1, 3], [11, 13]]),
-    (Pool.RIGHT_TOP_S2, [[2, 4], [12, 14]]),
-    (Pool.LEFT_TOP_S4, [[1]]),
-    (Pool.MEAN_2X2_S1, [[4, 5, 5, 4, 2], [9, 10, 10, 9, 7], [15, 15, 15, 15, 16], [20, 20, 20, 20, 21],
-                        [21, 23, 23, 24, 25]]),
-    (Pool.MAX_2X2_S1, [[9, 9, 8, 7, 5], [12, 13, 14, 15, 15], [20, 19, 18, 17, 17], [22, 24, 24, 25, 25],
-                       [22, 24, 24, 25, 25]])])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Pool.NONE, IMAGE[0].tolist()),
+        (Pool.MAX_2X2_S2, [[9, 8], [20, 18]]),
+        (Pool.MEAN_2X2_S2, [[4, 5], [15, 15]]),  # 18/4, 22/4, 62/4, 61/4, rounded down
+        (Pool.MAX_4X4_S4, [[20]]),
+        (Pool.MEAN_4X4_S4, [[163 // 16]]),
+        (Pool.LEFT_TOP_S2, [[1, 3], [11, 13]]),
+        (Pool.RIGHT_TOP_S2, [[2, 4], [12, 14]]),
+        (Pool.LEFT_TOP_S4, [[1]]),
+        (
+            Pool.MEAN_2X2_S1,
+            [[4, 5, 5, 4, 2], [9, 10, 10, 9, 7], [15, 15, 15, 15, 16], [20, 20, 20, 20, 21], [21, 23, 23, 24, 25]],
+        ),
+        (
+            Pool.MAX_2X2_S1,
+            [[9, 9, 8, 7, 5], [12, 13, 14, 15, 15], [20, 19, 18, 17, 17], [22, 24, 24, 25, 25], [22, 24, 24, 25, 25]],
+        ),
+    ],
+)
 def test_pool(kind: Pool, expected: list[list[int]]) -> None:
     size = len(expected)
     assert reference.pool(kind, IMAGE, size, size)[0].tolist() == expected
 
 
-@pytest.mark.parametrize(("kind", "expected"), [
-    (Pool.MAX_2X2_S2, [9, 8, 5, 0]), (Pool.MEAN_2X2_S2, [4, 5, 2, 2]), (Pool.LEFT_TOP_S2, [1, 3, 5, 0]),
-    (Pool.RIGHT_TOP_S2, [2, 4, 0, 0]), (Pool.MAX_4X4_S4, [20, 17, 0, 0])])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Pool.MAX_2X2_S2, [9, 8, 5, 0]),
+        (Pool.MEAN_2X2_S2, [4, 5, 2, 2]),
+        (Pool.LEFT_TOP_S2, [1, 3, 5, 0]),
+        (Pool.RIGHT_TOP_S2, [2, 4, 0, 0]),
+        (Pool.MAX_4X4_S4, [20, 17, 0, 0]),
+    ],
+)
 def test_output_size_comes_from_the_registers(kind: Pool, expected: list[int]) -> None:
     assert reference.pool(kind, IMAGE, 1, 4)[0, 0].tolist() == expected
 
@@ -218,8 +234,15 @@ def test_addresses_come_from_the_registers_not_the_width() -> None:
     x = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     w = np.eye(2, dtype=np.uint8).reshape(2, 2, 1, 1)
     one, ram = layer(x, w)
-    r = replace(one.registers, coef_group=1, row_switch_addr=2, channel_switch_addr=7, wb_group=1, wb_row_switch_addr=2,
-                wb_channel_switch_addr=1)
+    r = replace(
+        one.registers,
+        coef_group=1,
+        row_switch_addr=2,
+        channel_switch_addr=7,
+        wb_group=1,
+        wb_row_switch_addr=2,
+        wb_channel_switch_addr=1,
+    )
     ram[:] = 0
     for c in range(2):
         for y in range(3):
@@ -262,23 +285,26 @@ def test_monitor_is_clean_on_an_ordinary_layer() -> None:
 # -- hostile registers ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("change", "error", "code", "word"), [
-    ({"full_add": 1}, UnsupportedError, "E240", "full_add"),
-    ({"bypass_conv": 1}, UnsupportedError, "E240", "bypass_conv"),
-    ({"first_stride": 1}, UnsupportedError, "E240", "first_stride"),
-    ({"ram_flag": 1}, UnsupportedError, "E240", "ram_flag"),
-    ({"pad_type": 1}, UnsupportedError, "E240", "pad_type"),
-    ({"pool_type": 10}, UnsupportedError, "E241", "pool_type = 10"),
-    ({"kernel_type": 2}, UnsupportedError, "E241", "kernel_type = 2"),
-    ({"coef_group": 0}, UnsupportedError, "E241", "coef_group = 0"),
-    ({"wb_group": 3}, UnsupportedError, "E241", "wb_group = 3"),
-    ({"i_ch_num": 2}, UnsupportedError, "E242", "weights"),
-    ({"depth_wise_layer": 1, "o_ch_num": 2}, UnsupportedError, "E242", "o_ch_num = 2"),
-    ({"o_ch_num": 2}, UnsupportedError, "E242", "weights"),
-    ({"image_src_addr": 32767}, MemoryLimitError, "E340", "input"),
-    ({"image_dst_addr": 32767}, MemoryLimitError, "E340", "output"),
-    ({"wb_row_switch_addr": 0}, MemoryLimitError, "E341", "wb_row_switch_addr = 0"),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "code", "word"),
+    [
+        ({"full_add": 1}, UnsupportedError, "E240", "full_add"),
+        ({"bypass_conv": 1}, UnsupportedError, "E240", "bypass_conv"),
+        ({"first_stride": 1}, UnsupportedError, "E240", "first_stride"),
+        ({"ram_flag": 1}, UnsupportedError, "E240", "ram_flag"),
+        ({"pad_type": 1}, UnsupportedError, "E240", "pad_type"),
+        ({"pool_type": 10}, UnsupportedError, "E241", "pool_type = 10"),
+        ({"kernel_type": 2}, UnsupportedError, "E241", "kernel_type = 2"),
+        ({"coef_group": 0}, UnsupportedError, "E241", "coef_group = 0"),
+        ({"wb_group": 3}, UnsupportedError, "E241", "wb_group = 3"),
+        ({"i_ch_num": 2}, UnsupportedError, "E242", "weights"),
+        ({"depth_wise_layer": 1, "o_ch_num": 2}, UnsupportedError, "E242", "o_ch_num = 2"),
+        ({"o_ch_num": 2}, UnsupportedError, "E242", "weights"),
+        ({"image_src_addr": 32767}, MemoryLimitError, "E340", "input"),
+        ({"image_dst_addr": 32767}, MemoryLimitError, "E340", "output"),
+        ({"wb_row_switch_addr": 0}, MemoryLimitError, "E341", "wb_row_switch_addr = 0"),
+    ],
+)
 def test_what_cannot_run_is_named(change: dict[str, int], error: type[OpenKPUError], code: str, word: str) -> None:
     one, ram = layer(IMAGE, np.ones((1, 1, 1, 1), np.uint8))
     bad = KpuLayer(replace(one.registers, **change), one.weights, one.batch_norm, one.activation)

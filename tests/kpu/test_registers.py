@@ -45,9 +45,17 @@ def test_known_words() -> None:
     assert (r.shr_w, r.shr_x, r.arg_w, r.arg_x, r.arg_add) == (15, 7, -3, -4194304, -5)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("i_ch_num", 1025), ("i_ch_num", 0), ("arg_x", 1 << 23), ("arg_w", -(1 << 23) - 1), ("pool_type", 16),
-    ("image_src_addr", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("i_ch_num", 1025),
+        ("i_ch_num", 0),
+        ("arg_x", 1 << 23),
+        ("arg_w", -(1 << 23) - 1),
+        ("pool_type", 16),
+        ("image_src_addr", -1),
+    ],
+)
 def test_encode_names_what_does_not_fit(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
         replace(LayerRegisters(), **{name: value}).encode()

@@ -29,7 +29,8 @@ def test_a_correct_chain_is_clean() -> None:
         b.conv(1000, 2000, 4, 8, 20, 40, pool=1),
         b.conv(2000, 0, 8, 8, 10, 20, to_main=0),
         p.Dequantize(input=b.main(0, U8, 8, 10, 20), output=b.main(1600, F32, 8, 10, 20), scale=1.0, bias=0.0),
-        p.GlobalAveragePool(input=b.main(1600, F32, 8, 200), output=b.main(8000, F32, 8)))
+        p.GlobalAveragePool(input=b.main(1600, F32, 8, 200), output=b.main(8000, F32, 8)),
+    )
     assert findings(prog) == []
 
 
@@ -41,7 +42,8 @@ def test_reading_ai_ram_that_nobody_wrote() -> None:
 
 def test_reading_more_channels_than_were_written() -> None:
     assert kinds(b.program(b.conv(0, 1000, 3, 4, 8, 8), b.conv(1000, 2000, 8, 4, 8, 8, to_main=0))) == [
-        (1, checks.UNINITIALISED)]
+        (1, checks.UNINITIALISED)
+    ]
 
 
 def test_reading_main_ram_that_nobody_wrote() -> None:
@@ -51,23 +53,28 @@ def test_reading_main_ram_that_nobody_wrote() -> None:
 
 def test_a_map_overwritten_while_it_is_live() -> None:
     """A residual: step 1 writes into the map of step 0, which step 2 still reads."""
-    prog = b.program(b.conv(0, 1000, 3, 4, 8, 40, name="a"), b.conv(0, 1010, 3, 1, 8, 40, name="b"),
-                     b.conv(1000, 2000, 4, 4, 8, 40, to_main=0, name="c"))
+    prog = b.program(
+        b.conv(0, 1000, 3, 4, 8, 40, name="a"),
+        b.conv(0, 1010, 3, 1, 8, 40, name="b"),
+        b.conv(1000, 2000, 4, 4, 8, 40, to_main=0, name="c"),
+    )
     (found,) = findings(prog)
     assert (found.step, found.layer, found.kind) == (2, "c", checks.OVERLAP)
     assert "b overwrote part of what a had left there" in found.message
 
 
 def test_a_map_overwritten_wholly_by_another_shape() -> None:
-    prog = b.program(b.conv(0, 1000, 3, 4, 8, 40, pool=1), b.conv(0, 990, 3, 16, 8, 40),
-                     b.conv(1000, 3000, 4, 4, 4, 20, to_main=0))
+    prog = b.program(
+        b.conv(0, 1000, 3, 4, 8, 40, pool=1), b.conv(0, 990, 3, 16, 8, 40), b.conv(1000, 3000, 4, 4, 4, 20, to_main=0)
+    )
     assert kinds(prog) == [(2, checks.OVERLAP)]
 
 
 def test_a_concatenation_by_placement_is_clean() -> None:
     """Two layers write the two halves of a map that a third reads."""
-    prog = b.program(b.conv(0, 1000, 3, 4, 8, 40), b.conv(0, 1032, 3, 4, 8, 40),
-                     b.conv(1000, 2000, 8, 4, 8, 40, to_main=0))
+    prog = b.program(
+        b.conv(0, 1000, 3, 4, 8, 40), b.conv(0, 1032, 3, 4, 8, 40), b.conv(1000, 2000, 8, 4, 8, 40, to_main=0)
+    )
     assert findings(prog) == []
 
 
@@ -96,7 +103,8 @@ def _padded(k: int) -> Program:
         p.Quantize(input=b.main(64, F32, 8), output=b.main(96, U8, 8), scale=0.1, bias=0.0),
         p.KpuAddPadding(input=b.main(96, U8, 8), output=b.ai(0, 8, 4, 4)),
         b.conv(0, 100, 8, 4, 4, 4, k=k, to_main=128),
-        p.KpuRemovePadding(input=b.main(128, U8, 4, 4, 4), output=b.main(192, U8, 4)))
+        p.KpuRemovePadding(input=b.main(128, U8, 4, 4, 4), output=b.main(192, U8, 4)),
+    )
 
 
 def test_stale_pixels_are_fine_while_nobody_uses_them() -> None:
@@ -109,8 +117,9 @@ def test_stale_pixels_in_a_3x3_window() -> None:
 
 def test_stale_pixels_in_an_output() -> None:
     prog = _padded(1)
-    whole = Program(version=3, inputs=prog.inputs, outputs=(b.main(128, U8, 4, 4, 4),), steps=prog.steps,
-                    main_bytes=256)
+    whole = Program(
+        version=3, inputs=prog.inputs, outputs=(b.main(128, U8, 4, 4, 4),), steps=prog.steps, main_bytes=256
+    )
     assert kinds(whole) == [(-1, checks.STALE)]
 
 
@@ -124,8 +133,9 @@ def test_overflow_is_reported_by_layer() -> None:
 
 def test_groups_of_eight_past_the_end() -> None:
     term = p.QuantizedTerm(0, 1, 0)
-    step = p.QuantizedAdd(input_a=b.main(0, U8, 9), input_b=b.main(0, U8, 9), output=b.main(256, U8, 9), a=term,
-                          b=term, o=term)
+    step = p.QuantizedAdd(
+        input_a=b.main(0, U8, 9), input_b=b.main(0, U8, 9), output=b.main(256, U8, 9), a=term, b=term, o=term
+    )
     prog = b.program(b.conv(0, 1000, 3, 4, 8, 8, to_main=0), step, main_bytes=265)
     assert kinds(prog) == [(1, checks.OVERRUN)]
 

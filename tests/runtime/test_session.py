@@ -25,7 +25,8 @@ def small() -> p.Program:
     return b.program(
         b.conv(0, 1000, 3, 4, 8, 40, k=3, name="first"),
         b.conv(1000, 2000, 4, 4, 8, 40, pool=1, to_main=0),
-        p.Dequantize(input=b.main(0, U8, 4, 4, 20), output=b.main(320, F32, 4, 4, 20), scale=0.5, bias=-1.0))
+        p.Dequantize(input=b.main(0, U8, 4, 4, 20), output=b.main(320, F32, 4, 4, 20), scale=0.5, bias=-1.0),
+    )
 
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (3, 8, 40)).astype(np.uint8)
@@ -35,10 +36,16 @@ PICTURE = np.random.default_rng(1).integers(0, 256, (3, 8, 40)).astype(np.uint8)
 def test_run_and_trace(engine: str) -> None:
     seen: list[tuple[int, str, tuple[int, ...], str]] = []
     model = openkpu.Model(small())
-    (out,) = model.run(PICTURE, engine=engine,  # type: ignore[arg-type]
-                       trace=lambda i, s, a: seen.append((i, type(s).__name__, a.shape, str(a.dtype))))
-    assert seen == [(0, "KpuConv", (4, 8, 40), "uint8"), (1, "KpuConv", (4, 4, 20), "uint8"),
-                    (2, "Dequantize", (4, 4, 20), "float32")]
+    (out,) = model.run(
+        PICTURE,
+        engine=engine,  # type: ignore[arg-type]
+        trace=lambda i, s, a: seen.append((i, type(s).__name__, a.shape, str(a.dtype))),
+    )
+    assert seen == [
+        (0, "KpuConv", (4, 8, 40), "uint8"),
+        (1, "KpuConv", (4, 4, 20), "uint8"),
+        (2, "Dequantize", (4, 4, 20), "float32"),
+    ]
     assert out.shape == (4, 4, 20)
     assert out.dtype == np.float32
     assert out.std() > 0
@@ -46,8 +53,13 @@ def test_run_and_trace(engine: str) -> None:
 
 def test_engines_and_threads_agree() -> None:
     model = openkpu.Model(small())
-    results = [model.run(PICTURE, engine="reference"), model.run(PICTURE), model.run(PICTURE, threads=2),
-               model.run(PICTURE[None]), model.run(PICTURE, check=True)]
+    results = [
+        model.run(PICTURE, engine="reference"),
+        model.run(PICTURE),
+        model.run(PICTURE, threads=2),
+        model.run(PICTURE[None]),
+        model.run(PICTURE, check=True),
+    ]
     for r in results[1:]:
         np.testing.assert_array_equal(r[0], results[0][0])
     assert model.findings == []
@@ -73,7 +85,8 @@ def test_padding_steps() -> None:
     prog = b.program(
         b.fully_connected(0, 64, 4, 5),
         p.Quantize(input=b.main(64, F32, 5), output=b.main(96, U8, 5), scale=0.05, bias=-3.0),
-        p.KpuAddPadding(input=b.main(96, U8, 5), output=b.ai(10, 5, 4, 4)))
+        p.KpuAddPadding(input=b.main(96, U8, 5), output=b.ai(10, 5, 4, 4)),
+    )
     session = Session(prog, fill=9)
     traced: list[np.ndarray] = []
     session.run(np.ones(4, np.float32), trace=lambda i, s, a: traced.append(a))
@@ -82,10 +95,17 @@ def test_padding_steps() -> None:
     assert session.ai[641] == 9
 
 
-@pytest.mark.parametrize(("arrays", "code"), [
-    ((), "E420"), ((PICTURE, PICTURE), "E420"), ((PICTURE.astype(np.float32),), "E421"), ((PICTURE[:, :4],), "E422"),
-    ((PICTURE.transpose(1, 2, 0),), "E422"), ((np.zeros((2, 3, 8, 40), np.uint8),), "E422"),
-])
+@pytest.mark.parametrize(
+    ("arrays", "code"),
+    [
+        ((), "E420"),
+        ((PICTURE, PICTURE), "E420"),
+        ((PICTURE.astype(np.float32),), "E421"),
+        ((PICTURE[:, :4],), "E422"),
+        ((PICTURE.transpose(1, 2, 0),), "E422"),
+        ((np.zeros((2, 3, 8, 40), np.uint8),), "E422"),
+    ],
+)
 def test_wrong_inputs(arrays: tuple, code: str) -> None:
     with pytest.raises(InputError, match=code):
         openkpu.Model(small()).run(*arrays)
@@ -104,8 +124,12 @@ def test_programs_that_cannot_run() -> None:
     with pytest.raises(MemoryLimitError, match="E312"):
         Session(b.program(b.conv(0, 1000, 3, 4, 8, 8, to_main=0), main_bytes=8))
     with pytest.raises(MemoryLimitError, match="E312"):
-        Session(b.program(b.conv(0, 1000, 3, 4, 8, 8, to_main=0), p.KpuUpload(input=b.main(0, U8, 4, 8, 8),
-                                                                              output=b.ai(32767, 4, 8, 8))))
+        Session(
+            b.program(
+                b.conv(0, 1000, 3, 4, 8, 8, to_main=0),
+                p.KpuUpload(input=b.main(0, U8, 4, 8, 8), output=b.ai(32767, 4, 8, 8)),
+            )
+        )
     with pytest.raises(UnsupportedError, match="E238"):
         Session(b.program(b.conv(0, 1000, 3, 4, 8, 8, to_main=0), p.Step()))
 
@@ -175,8 +199,10 @@ def test_threads_may_share_a_model() -> None:
 
 
 def test_import_is_light() -> None:
-    code = ("import openkpu, sys; openkpu.load; "
-            "print([m for m in ('onnx', 'onnxruntime', 'typer', 'rich') if m in sys.modules])")
+    code = (
+        "import openkpu, sys; openkpu.load; "
+        "print([m for m in ('onnx', 'onnxruntime', 'typer', 'rich') if m in sys.modules])"
+    )
     env = os.environ | {"PYTHONPATH": str(Path(openkpu.__file__).parents[1])}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert out.stdout.strip() == "[]"

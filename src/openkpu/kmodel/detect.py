@@ -81,17 +81,24 @@ def _table(maixpy: str, maixpy4: str, canmv: str, canmv5: str, sdk: str) -> tupl
     return tuple(Firmware(name, text.startswith("yes"), text.partition(": ")[2]) for name, text in rows)
 
 
-FIRMWARE_V1: Final = _table("no: error 2002", "no: error 2002", "no: error 2002", "no",
-                            "yes: kpu_model_load_from_buffer, until it was dropped")
+FIRMWARE_V1: Final = _table(
+    "no: error 2002", "no: error 2002", "no: error 2002", "no", "yes: kpu_model_load_from_buffer, until it was dropped"
+)
 FIRMWARE_V3: Final = _table("yes", "yes", "yes", "yes", "yes: V0.5.4 (March 2019) and later")
-FIRMWARE_V4: Final = _table("no: error 2002, only support kmodel V3", "yes", "yes", "yes",
-                            "yes: V0.5.7 (July 2020) and later")
-FIRMWARE_V5: Final = _table("no: error 2002 or 2015", "no: error 2015, or the board stops with a load fault", "no",
-                            "yes: about the operators of nncase 1.1",
-                            "yes: branch develop only, with the runtime of the same commit as the compiler")
+FIRMWARE_V4: Final = _table(
+    "no: error 2002, only support kmodel V3", "yes", "yes", "yes", "yes: V0.5.7 (July 2020) and later"
+)
+FIRMWARE_V5: Final = _table(
+    "no: error 2002 or 2015",
+    "no: error 2015, or the board stops with a load fault",
+    "no",
+    "yes: about the operators of nncase 1.1",
+    "yes: branch develop only, with the runtime of the same commit as the compiler",
+)
 _SWAPPED: Final = _table("yes: kpu.load_flash only", "yes: kpu.load_flash only", "no: not with kpu.load", "no", "no")
-_SMODEL: Final = _table("yes: only on the board it was encrypted for", "yes: only on the board it was encrypted for",
-                        "no", "no", "no")
+_SMODEL: Final = _table(
+    "yes: only on the board it was encrypted for", "yes: only on the board it was encrypted for", "no", "no", "no"
+)
 _NONE: Final = _table("no", "no", "no", "no", "no")
 
 
@@ -150,23 +157,48 @@ def _looks_like_json_or_text(data: bytes) -> bool:
 def _v4_or_later(data: bytes) -> FileKind:
     version = _word(data, 4)
     if version == 4:
-        return FileKind(Kind.V4, 4, "kmodel V4 (nncase 0.2)", FIRMWARE_V4,
-                        "Load it on a MaixPy build with kmodel_v4 support, on CanMV or with the standalone SDK; for "
-                        "standard MaixPy compile the source model to V3.")
+        return FileKind(
+            Kind.V4,
+            4,
+            "kmodel V4 (nncase 0.2)",
+            FIRMWARE_V4,
+            "Load it on a MaixPy build with kmodel_v4 support, on CanMV or with the standalone SDK; for "
+            "standard MaixPy compile the source model to V3.",
+        )
     if version == 5:
-        return FileKind(Kind.V5, 5, "kmodel V5 (nncase 1.x)", FIRMWARE_V5,
-                        "No released MaixPy or CanMV firmware loads V5: compile the source model to V3 (or V4).")
+        return FileKind(
+            Kind.V5,
+            5,
+            "kmodel V5 (nncase 1.x)",
+            FIRMWARE_V5,
+            "No released MaixPy or CanMV firmware loads V5: compile the source model to V3 (or V4).",
+        )
     if version in (6, 7):
-        return FileKind(Kind.OTHER_KMODEL, version, f"kmodel V{version} (nncase 2.x, for the K230)", _NONE,
-                        "This file is for another chip, the K230: compile the source model to V3 for the K210.")
+        return FileKind(
+            Kind.OTHER_KMODEL,
+            version,
+            f"kmodel V{version} (nncase 2.x, for the K230)",
+            _NONE,
+            "This file is for another chip, the K230: compile the source model to V3 for the K210.",
+        )
     shown = "missing (the file is cut off)" if version < 0 else str(version)
-    return FileKind(Kind.OTHER_KMODEL, None if version < 0 else version, f"kmodel of unknown version {shown}", _NONE,
-                    "The header is damaged or the version is unknown: get the file again or compile the source model.")
+    return FileKind(
+        Kind.OTHER_KMODEL,
+        None if version < 0 else version,
+        f"kmodel of unknown version {shown}",
+        _NONE,
+        "The header is damaged or the version is unknown: get the file again or compile the source model.",
+    )
 
 
 def _encrypted(version: int | None, title: str) -> FileKind:
-    return FileKind(Kind.ENCRYPTED, version, title, _SMODEL,
-                    "Encrypted models are bound to one board and cannot be read here: ask for the plain kmodel.")
+    return FileKind(
+        Kind.ENCRYPTED,
+        version,
+        title,
+        _SMODEL,
+        "Encrypted models are bound to one board and cannot be read here: ask for the plain kmodel.",
+    )
 
 
 def detect(data: bytes) -> FileKind:
@@ -175,11 +207,21 @@ def detect(data: bytes) -> FileKind:
     if not data:
         return FileKind(Kind.EMPTY, None, "empty file", (), "The file has no bytes: copy or download it again.")
     if word == 1:
-        return FileKind(Kind.V1, 1, "kmodel V1 (first Kendryte tools, 2018)", FIRMWARE_V1,
-                        "V1 is not supported: compile the source model to V3.")
+        return FileKind(
+            Kind.V1,
+            1,
+            "kmodel V1 (first Kendryte tools, 2018)",
+            FIRMWARE_V1,
+            "V1 is not supported: compile the source model to V3.",
+        )
     if word == 3:
-        return FileKind(Kind.V3, 3, "kmodel V3 (nncase 0.1)", FIRMWARE_V3,
-                        "Every firmware loads it: kpu.load of a path or of a flash address.")
+        return FileKind(
+            Kind.V3,
+            3,
+            "kmodel V3 (nncase 0.1)",
+            FIRMWARE_V3,
+            "Every firmware loads it: kpu.load of a path or of a flash address.",
+        )
     if word == MAGIC:
         return _v4_or_later(data)
     if word == _ENCRYPTED_V3:
@@ -189,27 +231,44 @@ def detect(data: bytes) -> FileKind:
     if word == _EMODEL:
         return _encrypted(None, "encrypted model (.emodel)")
     if data[:4] == b"\0\0\0\x03" and _plausible_v3(byteswap(data[: len(data) & ~3])):
-        return FileKind(Kind.V3_SWAPPED, 3, "kmodel V3 with every 32-bit word byte-swapped (for kpu.load_flash)",
-                        _SWAPPED, "Flash it and use kpu.load_flash; kpu.load needs the words swapped back.")
+        return FileKind(
+            Kind.V3_SWAPPED,
+            3,
+            "kmodel V3 with every 32-bit word byte-swapped (for kpu.load_flash)",
+            _SWAPPED,
+            "Flash it and use kpu.load_flash; kpu.load needs the words swapped back.",
+        )
     if data[:4] == b"KMDL":
-        return FileKind(Kind.V4_SWAPPED, None, "kmodel V4 or later with every 32-bit word byte-swapped", _NONE,
-                        "kpu.load_flash streams V3 only: swap the words back, or compile the source model to V3.")
+        return FileKind(
+            Kind.V4_SWAPPED,
+            None,
+            "kmodel V4 or later with every 32-bit word byte-swapped",
+            _NONE,
+            "kpu.load_flash streams V3 only: swap the words back, or compile the source model to V3.",
+        )
     if data[:4] == b"PK\x03\x04" or data[:4] == b"PK\x05\x06":
         if _is_kfpkg(data):
-            return FileKind(Kind.KFPKG, None, "kfpkg (flash package: a zip with flash-list.json)", (),
-                            "Flash it with kflash, or unpack it (it is a zip file) and use the kmodel inside.")
+            return FileKind(
+                Kind.KFPKG,
+                None,
+                "kfpkg (flash package: a zip with flash-list.json)",
+                (),
+                "Flash it with kflash, or unpack it (it is a zip file) and use the kmodel inside.",
+            )
         return FileKind(Kind.ZIP, None, "zip file without flash-list.json", (), "Unpack it and use the kmodel inside.")
     if data[4:8] == b"TFL3":
         return FileKind(Kind.TFLITE, None, "TensorFlow Lite model", (), "Compile it to a kmodel first.")
     if _looks_like_onnx(data):
-        return FileKind(Kind.ONNX, None, "ONNX model (by its first bytes)", (),
-                        "Compile it to a kmodel first: kpu compile.")
+        return FileKind(
+            Kind.ONNX, None, "ONNX model (by its first bytes)", (), "Compile it to a kmodel first: kpu compile."
+        )
     if _looks_like_json_or_text(data):
         what = "JSON" if _is_json(data) else "text (perhaps a web page or a Git LFS pointer instead of the model)"
         return FileKind(Kind.TEXT, None, what, (), "This is not a model: download the real file.")
     title = f"unknown file (first word 0x{word:08x})" if word >= 0 else "file of less than 4 bytes"
-    return FileKind(Kind.UNKNOWN, None, title, (),
-                    "This is not a kmodel: check the path, the flash address or the download.")
+    return FileKind(
+        Kind.UNKNOWN, None, title, (), "This is not a kmodel: check the path, the flash address or the download."
+    )
 
 
 def _is_json(data: bytes) -> bool:

@@ -58,8 +58,11 @@ class Body:
     def need(self, offset: int, size: int, what: str) -> None:
         """Check that ``size`` bytes at file offset ``offset`` lie in this body."""
         if offset < self.start or size < 0 or offset + size > self.stop:
-            raise self.error("E112", f"{what} lies outside its layer body",
-                             f"bytes {offset}..{offset + size} are needed, the body is {self.start}..{self.stop}")
+            raise self.error(
+                "E112",
+                f"{what} lies outside its layer body",
+                f"bytes {offset}..{offset + size} are needed, the body is {self.start}..{self.stop}",
+            )
 
     def record(self, record: Record) -> dict[str, Any]:
         """Read a structure at the cursor."""
@@ -86,8 +89,11 @@ class Body:
         if operand.elements == 0:
             raise self.error("E113", "a tensor without elements", f"its shape is {shape}")
         if operand.stop > self.file.main_bytes:
-            raise self.error("E114", "a tensor lies outside the main buffer",
-                             f"bytes {address}..{operand.stop}, the buffer has {self.file.main_bytes}")
+            raise self.error(
+                "E114",
+                "a tensor lies outside the main buffer",
+                f"bytes {address}..{operand.stop}, the buffer has {self.file.main_bytes}",
+            )
         return operand
 
     def like(self, address: int, count: int, dtype: DType) -> Operand:
@@ -102,15 +108,23 @@ class Body:
             raise self.error("E113", "a feature map without elements", f"its shape is {(channels, height, width)}")
         lines = FeatureMapLayout(channels, height, width).lines
         if line + lines > AI_LINES:
-            raise MemoryLimitError("E311", "a feature map lies outside AI RAM", where=self.where,
-                                   why=f"lines {line}..{line + lines}, AI RAM has {AI_LINES}",
-                                   fix="The file is damaged, or was made for another chip.")
+            raise MemoryLimitError(
+                "E311",
+                "a feature map lies outside AI RAM",
+                where=self.where,
+                why=f"lines {line}..{line + lines}, AI RAM has {AI_LINES}",
+                fix="The file is damaged, or was made for another chip.",
+            )
         return Operand(Memory.AI, line * AI_LINE_BYTES, DType.U8, (channels, height, width))
 
     def spend(self, elements: int) -> None:
         """Count the work of a layer; refuse a file that would run for hours."""
         self.file.work += elements
         if self.file.work > MAX_WORK:
-            raise UnsupportedError("E236", "the model does not end in a sensible time", where=self.where,
-                                   why=f"{self.file.work} element operations up to here, the limit is {MAX_WORK}",
-                                   fix="The file is damaged: get it again.")
+            raise UnsupportedError(
+                "E236",
+                "the model does not end in a sensible time",
+                where=self.where,
+                why=f"{self.file.work} element operations up to here, the limit is {MAX_WORK}",
+                fix="The file is damaged: get it again.",
+            )

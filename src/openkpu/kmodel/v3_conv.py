@@ -37,13 +37,21 @@ def unusual(r: LayerRegisters, *, main_output: bool) -> str:
     """
     stride = _STRIDES[r.pool_type]
     if (r.o_row_wid, r.o_col_high) != (r.i_row_wid // stride, r.i_col_high // stride):
-        return (f"the output is {r.o_row_wid}x{r.o_col_high}, but pooling {r.pool_type} of "
-                f"{r.i_row_wid}x{r.i_col_high} gives {r.i_row_wid // stride}x{r.i_col_high // stride}")
+        return (
+            f"the output is {r.o_row_wid}x{r.o_col_high}, but pooling {r.pool_type} of "
+            f"{r.i_row_wid}x{r.i_col_high} gives {r.i_row_wid // stride}x{r.i_col_high // stride}"
+        )
     for side, lay, have in (
-        ("input", FeatureMapLayout(r.i_ch_num, r.i_col_high, r.i_row_wid),
-         (r.coef_group, r.row_switch_addr, r.channel_switch_addr)),
-        ("output", FeatureMapLayout(r.o_ch_num, r.o_col_high, r.o_row_wid),
-         (r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr)),
+        (
+            "input",
+            FeatureMapLayout(r.i_ch_num, r.i_col_high, r.i_row_wid),
+            (r.coef_group, r.row_switch_addr, r.channel_switch_addr),
+        ),
+        (
+            "output",
+            FeatureMapLayout(r.o_ch_num, r.o_col_high, r.o_row_wid),
+            (r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr),
+        ),
     ):
         want = (lay.group, lay.row_lines, lay.channel_lines)
         if have != want:
@@ -63,8 +71,9 @@ def decode(body: Body) -> KpuConv:
     body.ai(r.image_dst_addr, r.o_ch_num, r.o_col_high, r.o_row_wid)
     k = 3 if r.kernel_type == 1 else 1
     ic = 1 if r.depth_wise_layer else r.i_ch_num
-    weights = body.array("<u1" if body.file.eight_bit else "<u2", r.o_ch_num, ic, k, k,
-                         offset=arg["weights_offset"], what="the weights")
+    weights = body.array(
+        "<u1" if body.file.eight_bit else "<u2", r.o_ch_num, ic, k, k, offset=arg["weights_offset"], what="the weights"
+    )
     bn = BatchNorm.decode(body.array("<u8", r.o_ch_num, offset=arg["bn_offset"], what="the batch-norm table"))
     act = body.array("<u1", ACTIVATION_BYTES, offset=arg["act_offset"], what="the activation table")
     layer = KpuLayer(r, weights, bn, ActivationTable.decode(act.tobytes()))
@@ -76,8 +85,13 @@ def decode(body: Body) -> KpuConv:
     body.spend(layer.macs // 8)  # the KPU and its simulation do many at once
     problem = unusual(r, main_output=bool(arg["flags"] & MAIN_MEM_OUT))
     if problem:
-        raise UnsupportedError("E232", "a KPU layer with registers that no known file has", where=body.where,
-                               why=problem, fix="The file is damaged, or uses a feature that nobody has documented.")
+        raise UnsupportedError(
+            "E232",
+            "a KPU layer with registers that no known file has",
+            where=body.where,
+            why=problem,
+            fix="The file is damaged, or uses a feature that nobody has documented.",
+        )
     main = body.main(arg["main_mem_out"], DType.U8, *layer.output_shape) if arg["flags"] & MAIN_MEM_OUT else None
     return KpuConv(flags=arg["flags"], layer=layer, main_output=main)
 
@@ -100,9 +114,21 @@ def encode(step: KpuConv, position: int) -> bytes:
     at_act = _align(at_bn + len(bn), ACT_ALIGN)
     flags = step.flags & ~MAIN_MEM_OUT | (MAIN_MEM_OUT if step.main_output else 0)
     main_mem_out = step.main_output.start if step.main_output else 0
-    out = bytearray(ARGUMENT.pack(flags=flags, main_mem_out=main_mem_out, layer_offset=at_registers,
-                                  weights_offset=at_weights, bn_offset=at_bn, act_offset=at_act))
-    for at, part in ((at_registers, layer.registers.encode()), (at_weights, weights), (at_bn, bn),
-                     (at_act, layer.activation.encode())):
+    out = bytearray(
+        ARGUMENT.pack(
+            flags=flags,
+            main_mem_out=main_mem_out,
+            layer_offset=at_registers,
+            weights_offset=at_weights,
+            bn_offset=at_bn,
+            act_offset=at_act,
+        )
+    )
+    for at, part in (
+        (at_registers, layer.registers.encode()),
+        (at_weights, weights),
+        (at_bn, bn),
+        (at_act, layer.activation.encode()),
+    ):
         out += bytes(at - position - len(out)) + part
     return bytes(out)

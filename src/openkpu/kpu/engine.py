@@ -40,8 +40,15 @@ def default_isa() -> str:
     return _checked_isa(os.environ.get("OPENKPU_ISA") or available()[0])
 
 
-def run_layer(layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, monitor: Monitor | None = None,
-              out: NDArray[np.uint8] | None = None, isa: str | None = None) -> NDArray[np.uint8] | None:
+def run_layer(
+    layer: KpuLayer,
+    ai_ram: NDArray[np.uint8],
+    *,
+    threads: int = 1,
+    monitor: Monitor | None = None,
+    out: NDArray[np.uint8] | None = None,
+    isa: str | None = None,
+) -> NDArray[np.uint8] | None:
     """Run one layer on ``ai_ram`` (uint8, 2 MiB, changed in place); return ``out``.
 
     ``out``, uint8 (oc, oh, ow), also takes the dense output (what the chip sends to main memory). ``isa`` is one of
@@ -61,8 +68,13 @@ def run_layer(layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, m
     if out is not None:
         check_out(layer, out)
     if not 1 <= threads <= MAX_THREADS:
-        raise InputError("E442", "this number of threads is not possible", where="argument threads",
-                         why=f"threads = {threads}, allowed: 1..{MAX_THREADS}", fix="use threads=1")
+        raise InputError(
+            "E442",
+            "this number of threads is not possible",
+            where="argument threads",
+            why=f"threads = {threads}, allowed: 1..{MAX_THREADS}",
+            fix="use threads=1",
+        )
     isa = _checked_isa(isa)
     if monitor is not None or isa == REFERENCE:
         dense = reference.run_layer(layer, ai_ram, monitor=monitor)
@@ -84,14 +96,32 @@ def _pack(layer: KpuLayer, isa: str) -> Any:
     oc, oh, ow = layer.output_shape
     ic, h, w = layer.input_shape
     geometry = {
-        "ic": ic, "h": h, "w": w, "oc": oc, "oh": oh, "ow": ow,
-        "kernel": layer.kernel, "depthwise": r.depth_wise_layer, "pad_value": r.pad_value,
-        "pool_op": ("select", "max", "mean").index(kind.op), "pool_size": kind.size, "pool_stride": kind.stride,
+        "ic": ic,
+        "h": h,
+        "w": w,
+        "oc": oc,
+        "oh": oh,
+        "ow": ow,
+        "kernel": layer.kernel,
+        "depthwise": r.depth_wise_layer,
+        "pad_value": r.pad_value,
+        "pool_op": ("select", "max", "mean").index(kind.op),
+        "pool_size": kind.size,
+        "pool_stride": kind.stride,
         "pool_column": kind.column,
-        "src": r.image_src_addr * 64, "src_channel": r.channel_switch_addr * 64, "src_row": r.row_switch_addr * 64,
-        "src_group": r.coef_group, "dst": r.image_dst_addr * 64, "dst_channel": r.wb_channel_switch_addr * 64,
-        "dst_row": r.wb_row_switch_addr * 64, "dst_group": r.wb_group,
-        "arg_x": r.arg_x, "shr_x": r.shr_x, "arg_w": r.arg_w, "shr_w": r.shr_w, "arg_add": r.arg_add,
+        "src": r.image_src_addr * 64,
+        "src_channel": r.channel_switch_addr * 64,
+        "src_row": r.row_switch_addr * 64,
+        "src_group": r.coef_group,
+        "dst": r.image_dst_addr * 64,
+        "dst_channel": r.wb_channel_switch_addr * 64,
+        "dst_row": r.wb_row_switch_addr * 64,
+        "dst_group": r.wb_group,
+        "arg_x": r.arg_x,
+        "shr_x": r.shr_x,
+        "arg_w": r.arg_w,
+        "shr_w": r.shr_w,
+        "arg_add": r.arg_add,
     }
     weights = np.ascontiguousarray(layer.weights.reshape(oc, -1), np.uint16)
     bn_table = np.ascontiguousarray(np.stack([bn.mul, bn.add, bn.shift]), np.int64)
@@ -101,10 +131,13 @@ def _pack(layer: KpuLayer, isa: str) -> Any:
 
 def _checked_isa(isa: str) -> str:
     if isa not in available():
-        raise EnvironmentError_("E540", f"the instruction set {isa!r} cannot be used here",
-                                where="argument isa or environment variable OPENKPU_ISA",
-                                why=f"usable here: {', '.join(available())}",
-                                fix="unset OPENKPU_ISA, or name another one")
+        raise EnvironmentError_(
+            "E540",
+            f"the instruction set {isa!r} cannot be used here",
+            where="argument isa or environment variable OPENKPU_ISA",
+            why=f"usable here: {', '.join(available())}",
+            fix="unset OPENKPU_ISA, or name another one",
+        )
     return isa
 
 
@@ -114,6 +147,10 @@ def _native() -> ModuleType | None:
     try:
         return importlib.import_module("openkpu._native")
     except ImportError as e:
-        warnings.warn(f"openkpu._native cannot be imported ({e}); KPU layers run on the NumPy reference, which is much "
-                      "slower. Build it with `make native` or install the openkpu wheel.", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"openkpu._native cannot be imported ({e}); KPU layers run on the NumPy reference, which is much "
+            "slower. Build it with `make native` or install the openkpu wheel.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None

@@ -96,15 +96,31 @@ def run_layer(layer: KpuLayer, ai_ram: NDArray[np.uint8], *, monitor: Monitor | 
 
 def read_input(r: LayerRegisters, ai_ram: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Gather the input feature map that the registers name, dense (ic, h, w)."""
-    v = fmap.view(ai_ram, r.image_src_addr, r.channel_switch_addr, r.row_switch_addr, r.coef_group,
-                  r.i_ch_num, r.i_col_high, r.i_row_wid)
+    v = fmap.view(
+        ai_ram,
+        r.image_src_addr,
+        r.channel_switch_addr,
+        r.row_switch_addr,
+        r.coef_group,
+        r.i_ch_num,
+        r.i_col_high,
+        r.i_row_wid,
+    )
     return v.reshape(-1, r.i_col_high, r.i_row_wid)[: r.i_ch_num].copy()
 
 
 def write_output(r: LayerRegisters, ai_ram: NDArray[np.uint8], y: NDArray[np.uint8]) -> None:
     """Scatter the dense output (oc, oh, ow) through the write-back registers."""
-    v = fmap.view(ai_ram, r.image_dst_addr, r.wb_channel_switch_addr, r.wb_row_switch_addr, r.wb_group,
-                  r.o_ch_num, r.o_col_high, r.o_row_wid)
+    v = fmap.view(
+        ai_ram,
+        r.image_dst_addr,
+        r.wb_channel_switch_addr,
+        r.wb_row_switch_addr,
+        r.wb_group,
+        r.o_ch_num,
+        r.o_col_high,
+        r.o_row_wid,
+    )
     for c in range(r.o_ch_num):
         v[c // r.wb_group, c % r.wb_group] = y[c]
 
@@ -197,8 +213,9 @@ def pool(kind: Pool, y: NDArray[np.uint8], oh: int, ow: int) -> NDArray[np.uint8
     return (total if op == "max" else total // (size * size)).astype(np.uint8)
 
 
-def _taps(y: NDArray[np.uint8], oh: int, ow: int, stride: int, dy: int, dx: int, *,
-          outside_is_zero: bool) -> NDArray[np.uint8]:
+def _taps(
+    y: NDArray[np.uint8], oh: int, ow: int, stride: int, dy: int, dx: int, *, outside_is_zero: bool
+) -> NDArray[np.uint8]:
     """The pixel (dy, dx) of every window: (c, oh, ow)."""
     _, h, w = y.shape
     rows, columns = np.arange(oh) * stride + dy, np.arange(ow) * stride + dx

@@ -31,8 +31,9 @@ def carry_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
     return (v >> 1) + np.where(v & 1, np.where(v < 0, -1, 1), 0)
 
 
-def quantized_add(a: NDArray[np.uint8], b: NDArray[np.uint8], ta: QuantizedTerm, tb: QuantizedTerm,
-                  to: QuantizedTerm) -> NDArray[np.uint8]:
+def quantized_add(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], ta: QuantizedTerm, tb: QuantizedTerm, to: QuantizedTerm
+) -> NDArray[np.uint8]:
     """Add two uint8 arrays of one shape in 64-bit fixed point.
 
     ``A = (a + offset) * mul``, ``B`` alike; with equal shifts ``v = (A + B) >> shift``, else each is shifted alone;

@@ -10,8 +10,9 @@ from openkpu.kmodel.program import Activation
 _BLOCK = 1 << 18  # products held at once
 
 
-def fully_connected(x: NDArray[np.float32], weights: NDArray[np.float32], bias: NDArray[np.float32],
-                    activation: Activation) -> NDArray[np.float32]:
+def fully_connected(
+    x: NDArray[np.float32], weights: NDArray[np.float32], bias: NDArray[np.float32], activation: Activation
+) -> NDArray[np.float32]:
     """(ic,) -> (oc,) with ``weights`` (oc, ic) and ``bias`` (oc,).
 
     The float32 sum over ic in order, then the bias, then the activation.

@@ -30,8 +30,14 @@ def _valid(size: int, out: int, tap: int, stride: int, pad: int) -> tuple[slice,
     return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
 
 
-def _taps(height: int, width: int, out: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int],
-          padding: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def _taps(
+    height: int,
+    width: int,
+    out: tuple[int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """(output rows and columns, input rows and columns) for every tap of the window, row by row."""
     # Taps that no output position can use are left out: a hostile kernel of 2^32 costs nothing.
     for ky in range(min(kernel[1], height + padding[1])):
@@ -44,8 +50,13 @@ def _taps(height: int, width: int, out: tuple[int, int, int], kernel: tuple[int,
                 yield (oy, ox), (iy, ix)
 
 
-def average_pool(x: NDArray[np.float32], out: tuple[int, int, int], kernel: tuple[int, int], stride: tuple[int, int],
-                 padding: tuple[int, int]) -> NDArray[np.float32]:
+def average_pool(
+    x: NDArray[np.float32],
+    out: tuple[int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> NDArray[np.float32]:
     """(c, h, w) -> ``out`` (c, oh, ow): mean over the valid taps, summed row by row in float32."""
     total = np.zeros(out, np.float32)
     count = np.zeros(out[1:], np.float32)
@@ -57,8 +68,13 @@ def average_pool(x: NDArray[np.float32], out: tuple[int, int, int], kernel: tupl
     return total
 
 
-def quantized_max_pool(x: NDArray[np.uint8], out: tuple[int, int, int], kernel: tuple[int, int],
-                       stride: tuple[int, int], padding: tuple[int, int]) -> NDArray[np.uint8]:
+def quantized_max_pool(
+    x: NDArray[np.uint8],
+    out: tuple[int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> NDArray[np.uint8]:
     """uint8 (c, h, w) -> ``out`` (c, oh, ow): maximum over the valid taps, 0 where there is none.
 
     A negative padding starts inside the picture; with a 1x1 kernel that crops or slices.

@@ -25,8 +25,9 @@ def dequantize(x: NDArray[np.uint8], scale: float, bias: float) -> NDArray[np.fl
         return x * np.float32(scale) + np.float32(bias)
 
 
-def channelwise_dequantize(x: NDArray[np.uint8], scale: NDArray[np.float32],
-                           bias: NDArray[np.float32]) -> NDArray[np.float32]:
+def channelwise_dequantize(
+    x: NDArray[np.uint8], scale: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """``x[c] * scale[c] + bias[c]``; ``x`` has the channels first, ``scale`` and ``bias`` are (c,)."""
     column = (-1,) + (1,) * (x.ndim - 1)
     with np.errstate(all="ignore"):

@@ -38,8 +38,16 @@ _NOBODY: Final = -2
 _INPUT: Final = -1
 _CHUNK: Final = 1 << 20
 
-_ELEMENTWISE: Final = (p.Add, p.QuantizedAdd, p.Quantize, p.Requantize, p.Softmax, p.L2Normalization, p.Logistic,
-                       p.KpuRemovePadding)
+_ELEMENTWISE: Final = (
+    p.Add,
+    p.QuantizedAdd,
+    p.Quantize,
+    p.Requantize,
+    p.Softmax,
+    p.L2Normalization,
+    p.Logistic,
+    p.KpuRemovePadding,
+)
 """Loops that read element i before they write element i: the output may lie on the input if both start together."""
 
 
@@ -97,8 +105,10 @@ class Checker:
     def __init__(self, program: Program) -> None:
         self.findings: list[Finding] = []
         self._program = program
-        self._shadow = {Memory.AI: _Shadow(AI_RAM_BYTES),
-                        Memory.MAIN: _Shadow(program.main_bytes + QUANTIZED_ADD_GROUP)}
+        self._shadow = {
+            Memory.AI: _Shadow(AI_RAM_BYTES),
+            Memory.MAIN: _Shadow(program.main_bytes + QUANTIZED_ADD_GROUP),
+        }
         self._written: dict[int, list[Operand]] = {_INPUT: list(program.inputs)}
         for operand in program.inputs:
             self._own(operand, _INPUT)
@@ -122,12 +132,16 @@ class Checker:
             if isinstance(step, p.KpuRemovePadding):
                 self._read(index, operand, slice(operand.start, operand.stop, 16), typed=True)
             else:
-                self._read(index, operand, offsets(operand), typed=not isinstance(step, p.Concat),
-                           may_be_stale=isinstance(step, p.KpuConv))
+                self._read(
+                    index,
+                    operand,
+                    offsets(operand),
+                    typed=not isinstance(step, p.Concat),
+                    may_be_stale=isinstance(step, p.KpuConv),
+                )
         self._in_place(index, step)
 
-    def _read(self, index: int, operand: Operand, at: Index, *, typed: bool,
-              may_be_stale: bool = False) -> None:
+    def _read(self, index: int, operand: Operand, at: Index, *, typed: bool, may_be_stale: bool = False) -> None:
         shadow = self._shadow[operand.memory]
         owners = shadow.owner[at]
         place = f"{operand.memory.value} memory {operand.start}..{operand.stop} ({operand.dtype.value} {operand.shape})"
@@ -175,8 +189,11 @@ class Checker:
                 together = source.start == target.start and target.dtype.size <= source.dtype.size
                 if not (together and isinstance(step, _ELEMENTWISE)):
                     where = f"{target.memory.value} memory"
-                    self._report(index, IN_PLACE, f"writes {where} {target.start}..{target.stop} while it reads "
-                                 f"{source.start}..{source.stop}")
+                    self._report(
+                        index,
+                        IN_PLACE,
+                        f"writes {where} {target.start}..{target.stop} while it reads {source.start}..{source.stop}",
+                    )
 
     def after(self, index: int, step: Step) -> None:
         """Account for what the step wrote."""
@@ -187,8 +204,12 @@ class Checker:
             written.append(rounded)
             self._own(rounded, index)
             if rounded.stop > self._program.main_bytes and rounded.memory is Memory.MAIN:
-                self._report(index, OVERRUN, f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main "
-                             f"buffer has {self._program.main_bytes}")
+                self._report(
+                    index,
+                    OVERRUN,
+                    f"writes whole groups of 8 bytes, up to {rounded.stop}, but the main "
+                    f"buffer has {self._program.main_bytes}",
+                )
             if stale is not None:
                 shadow = self._shadow[operand.memory].stale
                 shadow[offsets(operand)] = stale if operand.memory is Memory.AI else stale.reshape(-1)
@@ -216,16 +237,21 @@ class Checker:
         """Look at what the KPU computed."""
         pixels = self._shadow[Memory.AI].stale[offsets(step.input)].any()
         if pixels and (step.layer.kernel != 1 or step.layer.registers.pool_type != 0):
-            self._report(index, STALE, "a 3x3 window or a pool mixes undefined pixels of a padded 4x4 map into its "
-                         "result")
-        for what, count, low, high in (("convolution", monitor.conv_overflow, monitor.conv_min, monitor.conv_max),
-                                       ("batch norm", monitor.bn_overflow, monitor.bn_min, monitor.bn_max)):
+            self._report(
+                index, STALE, "a 3x3 window or a pool mixes undefined pixels of a padded 4x4 map into its result"
+            )
+        for what, count, low, high in (
+            ("convolution", monitor.conv_overflow, monitor.conv_min, monitor.conv_max),
+            ("batch norm", monitor.bn_overflow, monitor.bn_min, monitor.bn_max),
+        ):
             if count:
-                self._report(index, OVERFLOW, f"{count} of {monitor.values} {what} results leave signed 36 bits "
-                             f"({low}..{high})")
+                self._report(
+                    index, OVERFLOW, f"{count} of {monitor.values} {what} results leave signed 36 bits ({low}..{high})"
+                )
         if monitor.no_segment:
-            self._report(index, SEGMENT, f"{monitor.no_segment} results lie below every segment of the activation "
-                         "table")
+            self._report(
+                index, SEGMENT, f"{monitor.no_segment} results lie below every segment of the activation table"
+            )
 
     def finish(self) -> None:
         """Look at the model's outputs."""

@@ -40,10 +40,14 @@ def memory_use(program: Program, file_bytes: int) -> MemoryUse:
     for index in range(len(program.steps)):
         spans = [(o.start, o.stop) for o, born, uses in maps if born <= index <= max([*uses, born])]
         peak = max(peak, _union(spans))
-    return MemoryUse(main_bytes=program.main_bytes, file_bytes=file_bytes, ai_peak=peak,
-                     ai_low=min((o.start for o, _, _ in maps), default=0),
-                     ai_high=max((o.stop for o, _, _ in maps), default=0),
-                     weights_bytes=sum(constant_bytes(s) for s in program.steps))
+    return MemoryUse(
+        main_bytes=program.main_bytes,
+        file_bytes=file_bytes,
+        ai_peak=peak,
+        ai_low=min((o.start for o, _, _ in maps), default=0),
+        ai_high=max((o.stop for o, _, _ in maps), default=0),
+        weights_bytes=sum(constant_bytes(s) for s in program.steps),
+    )
 
 
 def _union(spans: list[tuple[int, int]]) -> int:

@@ -42,11 +42,23 @@ class Session:
     E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine.
     """
 
-    def __init__(self, program: Program, *, engine: Engine = "native", threads: int = 1, check: bool = False,
-                 fill: int | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        engine: Engine = "native",
+        threads: int = 1,
+        check: bool = False,
+        fill: int | None = None,
+    ) -> None:
         if engine not in ("native", "reference"):
-            raise InputError("E413", f"there is no engine {engine!r}", where="argument engine",
-                             why="known are 'native' and 'reference'", fix="use engine='native'")
+            raise InputError(
+                "E413",
+                f"there is no engine {engine!r}",
+                where="argument engine",
+                why="known are 'native' and 'reference'",
+                fix="use engine='native'",
+            )
         _validate(program)
         self.program = program
         self.engine: Engine = engine
@@ -103,13 +115,22 @@ class Session:
 def _validate(program: Program) -> None:
     """Refuse a program that could not run: unknown steps, operands outside the memories."""
     if program.main_bytes > MAX_MAIN_BYTES:
-        raise MemoryLimitError("E310", "the model wants more main memory than the chip could ever have",
-                               where="main buffer", why=f"{program.main_bytes} bytes; the K210 has {MAIN_RAM_BYTES}",
-                               fix="Use a smaller model or check the file.")
+        raise MemoryLimitError(
+            "E310",
+            "the model wants more main memory than the chip could ever have",
+            where="main buffer",
+            why=f"{program.main_bytes} bytes; the K210 has {MAIN_RAM_BYTES}",
+            fix="Use a smaller model or check the file.",
+        )
     for index, step in enumerate(program.steps):
         if not steps.runnable(step):
-            raise UnsupportedError("E238", f"the simulator has no step {type(step).__name__}", where=f"step {index}",
-                                   why="it is not part of what the K210 runtimes execute", fix="Remove the step.")
+            raise UnsupportedError(
+                "E238",
+                f"the simulator has no step {type(step).__name__}",
+                where=f"step {index}",
+                why="it is not part of what the K210 runtimes execute",
+                fix="Remove the step.",
+            )
         for name, operand in step.operands():
             _inside(operand, program.main_bytes, f"step {index} ({type(step).__name__}), {name}")
     for i, operand in enumerate(program.inputs):
@@ -121,31 +142,47 @@ def _validate(program: Program) -> None:
 def _inside(operand: Operand, main_bytes: int, where: str) -> None:
     size = AI_RAM_BYTES if operand.memory is Memory.AI else main_bytes
     if operand.start < 0 or operand.stop > size or min(operand.shape, default=1) < 1:
-        raise MemoryLimitError("E312", "an operand does not lie in its memory", where=where,
-                               why=f"bytes {operand.start}..{operand.stop} of {operand.memory.value} memory, which has "
-                               f"{size}",
-                               fix="This is a mistake of whatever built the program.")
+        raise MemoryLimitError(
+            "E312",
+            "an operand does not lie in its memory",
+            where=where,
+            why=f"bytes {operand.start}..{operand.stop} of {operand.memory.value} memory, which has {size}",
+            fix="This is a mistake of whatever built the program.",
+        )
 
 
 def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
     """Check the caller's arrays against ``program.inputs``; return them with the operands' shapes."""
     wanted = program.inputs
     if len(arrays) != len(wanted):
-        raise InputError("E420", f"the model takes {len(wanted)} input array(s), {len(arrays)} were given",
-                         where="arguments of run", why="; ".join(f"{o.dtype.value} {o.shape}" for o in wanted),
-                         fix="Give one array for each input.")
+        raise InputError(
+            "E420",
+            f"the model takes {len(wanted)} input array(s), {len(arrays)} were given",
+            where="arguments of run",
+            why="; ".join(f"{o.dtype.value} {o.shape}" for o in wanted),
+            fix="Give one array for each input.",
+        )
     checked = []
     for i, (o, given) in enumerate(zip(wanted, arrays, strict=True)):
         a = np.asarray(given)
         if a.dtype != o.dtype.numpy:
-            raise InputError("E421", f"input {i} is {a.dtype}, the model takes {o.dtype.value}", where=f"input {i}",
-                             why=f"{o.dtype.value} {o.shape} is what the device reads there",
-                             fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.")
+            raise InputError(
+                "E421",
+                f"input {i} is {a.dtype}, the model takes {o.dtype.value}",
+                where=f"input {i}",
+                why=f"{o.dtype.value} {o.shape} is what the device reads there",
+                fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.",
+            )
         shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
         if shape != o.shape:
             hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
             fix = "Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first."
-            raise InputError("E422", f"input {i} has shape {a.shape}, the model takes {o.shape}", where=f"input {i}",
-                             why="(channels, height, width)" if len(o.shape) == 3 else "one vector", fix=fix)
+            raise InputError(
+                "E422",
+                f"input {i} has shape {a.shape}, the model takes {o.shape}",
+                where=f"input {i}",
+                why="(channels, height, width)" if len(o.shape) == 3 else "one vector",
+                fix=fix,
+            )
         checked.append(a.reshape(o.shape))
     return checked

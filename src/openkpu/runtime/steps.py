@@ -94,7 +94,8 @@ _CPU: Final[dict[type[p.Step], Callable[[Memories, Any], None]]] = {
     p.Logistic: _unary(lambda s, x: elementwise.logistic(x)),
     p.Concat: _concat,
     p.FullyConnected: _unary(
-        lambda s, x: fully_connected.fully_connected(x.reshape(-1), s.weights, s.bias, s.activation)),
+        lambda s, x: fully_connected.fully_connected(x.reshape(-1), s.weights, s.bias, s.activation)
+    ),
     p.Flatten: _unary(lambda s, x: movement.flatten(x)),
     p.ResizeNearest: _unary(lambda s, x: movement.resize_nearest(x, s.output.shape[1], s.output.shape[2])),
 }

@@ -1,8 +1,11 @@
 """How a feature map lies in AI RAM.
 
 AI RAM is 32768 lines of 64 bytes. Narrow maps share lines: up to width 16 four channels lie side by side in a
-line (16 bytes each), up to width 32 two (32 bytes each); wider maps take ``ceil(width / 64)`` lines a row and one channel a
-line. ``byte(c, y, x) = line*64 + (c // group) * row_lines*height*64 + (c % group) * (64 // group) + y*row_lines*64 + x``.
+line (16 bytes each), up to width 32 two (32 bytes each); wider maps take ``ceil(width / 64)`` lines a row and one
+channel a line::
+
+    byte(c, y, x) = line*64 + (c // group) * row_lines*height*64 + (c % group) * (64 // group) + y*row_lines*64 + x
+
 Source: kendryte-standalone-sdk ``kpu.c`` (``kpu_upload_core``), checked against every shipped V3 file.
 """
 
@@ -82,7 +85,7 @@ def load(ai_ram: NDArray[np.uint8], line: int, channels: int, height: int, width
 
 
 def store(ai_ram: NDArray[np.uint8], line: int, array: NDArray[np.uint8]) -> None:
-    """Scatter a dense uint8 array (channels, height, width) to AI RAM from ``line`` on; padding bytes stay as they are."""
+    """Scatter a dense uint8 array (channels, height, width) to AI RAM from ``line`` on; padding bytes keep theirs."""
     channels, height, width = array.shape
     lay = FeatureMapLayout(channels, height, width)
     v = view(ai_ram, line, lay.channel_lines, lay.row_lines, lay.group, channels, height, width)

@@ -176,8 +176,8 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
             # starts beyond the far edge makes the runtime's unsigned arithmetic wrap: it reads outside the picture.
             fits = kernel > 0 and stride > 0 and abs(pad) <= MAX_POOL_PADDING and (out - 1) * stride - pad <= size
         else:
-            # The mean of a window that leaves the padded picture would divide by zero taps.
-            fits = 0 <= pad < kernel <= size + 2 * pad and stride > 0 and (out - 1) * stride < size + pad
+            # The mean of a window without any tap inside would divide by zero. A window may reach beyond the far edge.
+            fits = 0 <= pad < kernel and stride > 0 and (out - 1) * stride < size + pad
         if not fits:
             raise body.error("E115", "pooling windows outside the picture",
                              f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}")

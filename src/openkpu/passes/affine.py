@@ -37,9 +37,9 @@ def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c:
     k, c = np.broadcast_to(k, channels), np.broadcast_to(c, channels)
     at = graph.nodes.index(node)
     if len(x.shape) == 2:
-        w = graph.constant(f"{node.output.name}.w", np.diag(k).astype(np.float32))
-        b = graph.constant(f"{node.output.name}.b", c.astype(np.float32))
-        graph.nodes[at] = Node("Gemm", [x, w, b], [node.output], {}, node.source)
+        weights = graph.constant(f"{node.output.name}.w", np.diag(k).astype(np.float32))
+        bias = graph.constant(f"{node.output.name}.b", c.astype(np.float32))
+        graph.nodes[at] = Node("Gemm", [x, weights, bias], [node.output], {}, node.source)
         return
     conv = Node(
         "Conv",

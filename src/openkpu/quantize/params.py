@@ -50,7 +50,7 @@ class QParams:
     def quantize(self, x: NDArray[Any]) -> NDArray[np.uint8]:
         """Turn real numbers (N, C, ...) into uint8, rounding to nearest and clamping."""
         if self.is_uniform:
-            return np.clip(np.rint((x - self.bias[0]) / self.scale[0]), 0, 255).astype(np.uint8)
+            return np.asarray(np.clip(np.rint((x - self.bias[0]) / self.scale[0]), 0, 255).astype(np.uint8))
         shape = (1, -1, *[1] * (x.ndim - 2))
         return np.clip(np.rint((x - self.bias.reshape(shape)) / self.scale.reshape(shape)), 0, 255).astype(np.uint8)
 

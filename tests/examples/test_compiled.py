@@ -17,15 +17,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 from score import answers  # noqa: E402
 
-# At least this many pictures right, of 20; the float models reach 20 and 19.
-RIGHT = {"digits": 20, "mobilenet": 19}
+# Pictures that may be named wrongly: the float model takes coat_0006 for a pullover, and on dress_0029 it is almost
+# undecided (dress 34 %, shirt 32 %, coat 31 %).
+MAY_BE_WRONG: dict[str, set[str]] = {"digits": set(), "mobilenet": {"coat_0006.png", "dress_0029.png"}}
 
 
 def test_no_example_is_left_out() -> None:
-    assert {p.parent.name for p in EXAMPLES.glob("*/model.json")} == set(RIGHT)
+    assert {p.parent.name for p in EXAMPLES.glob("*/model.json")} == set(MAY_BE_WRONG)
 
 
-@pytest.mark.parametrize("name", sorted(RIGHT))
+@pytest.mark.parametrize("name", sorted(MAY_BE_WRONG))
 def test_compiles_and_names_its_pictures(name: str, tmp_path: Path) -> None:
     example = EXAMPLES / name
     description = json.loads((example / "model.json").read_text())["input"]
@@ -41,4 +42,4 @@ def test_compiles_and_names_its_pictures(name: str, tmp_path: Path) -> None:
     named = answers(example, path)
     wrong = {file: label for file, label in named.items() if not file.startswith(f"{label}_")}
     assert len(named) == 20
-    assert len(named) - len(wrong) >= RIGHT[name], wrong
+    assert wrong.keys() <= MAY_BE_WRONG[name], wrong

@@ -8,7 +8,7 @@ right-top). Everything else is expressed through that:
   shifted by one row go in side by side: rows 2o and 2o+1 come from the map, row 2o+2 from the copy. Odd columns are
   the right-top pooling. Exact, and all on the KPU;
 * a depthwise layer has no pooling, so its stride is handed on to the following 1x1 convolution, as shipped V3 files do;
-* dilation d: eight shifted copies of the map, each with one tap;
+* wider and dilated kernels: shifted copies of the map, each with some of the taps (``wide``);
 * groups: a dense kernel with zeros.
 """
 
@@ -25,7 +25,7 @@ from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, broken
-from openkpu.lower import decide
+from openkpu.lower import decide, wide
 from openkpu.lower.context import Context
 from openkpu.lower.dense import lower_linear
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -104,19 +104,12 @@ def convolve(
     w, groups = _regroup(w, a["group"], x.channels)
     depthwise = groups > 1
     _check_limits(node, x)
-    if tuple(a["dilations"]) != (1, 1) and max(w.shape[2:]) > 1:
-        x, w, pads, depthwise = _dilated(ctx, node, x, w, depthwise, stem)
+    pads = tuple(a["pads"])
+    if wide.is_wide(w, a["dilations"]):
+        x, w, pads = wide.gather(ctx, node, x, w, depthwise, stem)
+        depthwise = False
     else:
-        pads = tuple(a["pads"])
-    if max(w.shape[2:]) > 3:
-        raise UnsupportedError(
-            "E211",
-            f"{w.shape[2]}x{w.shape[3]} convolution",
-            where=node.label,
-            why=f"the KPU's kernels are 1x1 and 3x3, this one is {w.shape[2]}x{w.shape[3]}, and the V3 runtime has no "
-            "convolution on the CPU",
-            fix="replace it by a chain of 3x3 convolutions (two 3x3 see as much as one 5x5)",
-        )
+        w = wide.undilated(w, a["dilations"])
     h, wd = x.size
     oh = (h + pads[0] + pads[2] - w.shape[2]) // sh + 1
     ow = (wd + pads[1] + pads[3] - w.shape[3]) // sw + 1
@@ -281,49 +274,6 @@ def _aligned(x: View) -> bool:
     width = x.physical[1]
     group = 4 if width <= 16 else 2 if width <= 32 else 1
     return x.channels % group == 0
-
-
-def _dilated(
-    ctx: Context, node: Node, x: View, w: Array, depthwise: bool, stem: str
-) -> tuple[View, Array, tuple[int, ...], bool]:
-    """Write a dilated 3x3 convolution with 'same' padding as one over nine maps, eight of them shifted copies."""
-    d = node.attrs["dilations"][0]
-    c = x.channels
-    same = node.attrs["dilations"] == (d, d) and w.shape[2:] == (3, 3) and node.attrs["strides"] == (1, 1)
-    if not same or tuple(node.attrs["pads"]) != (d,) * 4 or 9 * c > MAX_CHANNELS:
-        raise UnsupportedError(
-            "E212",
-            f"dilated convolution, dilation {node.attrs['dilations']}",
-            where=node.label,
-            why=f"for V3 it must be 3x3 with stride 1, padding = dilation and at most {MAX_CHANNELS // 9} input "
-            f"channels; it is {w.shape[2]}x{w.shape[3]}, padding {node.attrs['pads']}, {c} channels",
-            fix="use dilation 1, or two 3x3 convolutions",
-        )
-    x = ctx.materialize(x, stem)
-    if min(x.physical) < MIN_SIZE or not _aligned(x):
-        raise UnsupportedError(
-            "E212",
-            "dilated convolution on a small or unaligned map",
-            where=node.label,
-            why=f"{c} channels of {x.physical[1]}x{x.physical[0]} cannot lie side by side in AI RAM",
-            fix="use a multiple of 4 channels and a map of at least 4x4",
-        )
-    if depthwise:
-        dense = np.zeros((c, c, 3, 3), np.float32)
-        dense[range(c), range(c)] = w[:, 0]
-        w = dense
-    maps: list[Tensor] = []
-    kernels: list[Array] = []
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            t = x.tensor
-            for _ in range(d - 1 if (dy, dx) != (0, 0) else 0):
-                t = ctx.identity(t, f"{stem}.shift", shift=(dy, dx))
-            k = np.zeros_like(w)
-            k[:, :, 1 + dy, 1 + dx] = w[:, :, 1 + dy, 1 + dx]
-            maps.append(t)
-            kernels.append(k)
-    return View.whole(ctx.concat(maps, f"{stem}.taps")), np.concatenate(kernels, axis=1), (1, 1, 1, 1), False
 
 
 def _check_limits(node: Node, x: View) -> None:

@@ -33,6 +33,7 @@ def conv(ctx: Context, node: Node, taken: Sequence[Node], us: float, *, joined: 
     names = {
         "R02": "stride on the CPU",
         "R03": "other padding as a part of the map, shifted copies or a CPU pad",
+        "R01": "shifted copies of the map",
         "R04": "shifted copies of the map",
         "R05": "a dense kernel with zeros",
         "R08": "a frame round the small map",

@@ -1,0 +1,116 @@
+"""Kernels wider than 3x3, and dilated ones, as one 3x3 convolution over shifted copies of the map.
+
+A tap ``o`` pixels away is tap -1 or +1 of a copy that is shifted by ``o``'s other pixels. A shift by one pixel is a
+depthwise 3x3 layer with a single tap; the zeros that it brings in are the convolution's own padding, and what it pushes
+out no tap of that side reads, so the result is exact. A 5x5 kernel needs 9 maps (the map and 8 copies), a dilated
+3x3 one as well, a 7x7 kernel 25.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.errors import UnsupportedError
+from openkpu.graph.ir import Node, Tensor
+from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
+from openkpu.kpu.fmap import FeatureMapLayout
+from openkpu.lower.context import Context
+from openkpu.lower.view import View
+
+Array = NDArray[Any]
+
+
+def is_wide(w: Array, dilations: tuple[int, int]) -> bool:
+    """Whether some tap lies outside the 3x3 window."""
+    return any((k - 1) * d > 2 for k, d in zip(w.shape[2:], dilations, strict=True))
+
+
+def undilated(w: Array, dilations: tuple[int, int]) -> Array:
+    """Write a dilated kernel with its zeros."""
+    (kh, kw), (dy, dx) = w.shape[2:], dilations
+    result = np.zeros((*w.shape[:2], (kh - 1) * dy + 1, (kw - 1) * dx + 1), np.float32)
+    result[:, :, ::dy, ::dx] = w
+    return result
+
+
+def gather(
+    ctx: Context, node: Node, x: View, w: Array, depthwise: bool, stem: str
+) -> tuple[View, Array, tuple[int, ...]]:
+    """Return the maps side by side, the dense 3x3 kernel over them, and the padding that is left."""
+    (dy, dx), pads = node.attrs["dilations"], node.attrs["pads"]
+    kh, kw = w.shape[2:]
+    centre = (kh - 1) * dy // 2, (kw - 1) * dx // 2
+    behind = (kh - 1) * dy - centre[0], (kw - 1) * dx - centre[1]
+    x = ctx.materialize(x, stem)
+    too_far = pads[0] > centre[0] or pads[1] > centre[1] or pads[2] > behind[0] or pads[3] > behind[1]
+    if too_far or min(x.physical) < MIN_SIZE:
+        # windows centred outside the map would read beyond what the shifted copies hold
+        x, pads = _padded(ctx, x, pads, stem), (0, 0, 0, 0)
+    t, w = _whole_lines(ctx, x.tensor, _dense(w) if depthwise else w, stem)
+    c = t.shape[1]
+    kernels: dict[tuple[int, int], Array] = {}
+    for i in range(kh):
+        for j in range(kw):
+            shift_y, tap_y = _split(i * dy - centre[0])
+            shift_x, tap_x = _split(j * dx - centre[1])
+            k = kernels.setdefault((shift_y, shift_x), np.zeros((w.shape[0], c, 3, 3), np.float32))
+            k[:, :, 1 + tap_y, 1 + tap_x] += w[:, :, i, j]
+    if len(kernels) * c > MAX_CHANNELS or min(x.physical) < MIN_SIZE:
+        raise UnsupportedError(
+            "E212",
+            f"{kh}x{kw} convolution with dilation {dy}x{dx}",
+            where=node.label,
+            why=f"for V3 it becomes a 3x3 convolution over {len(kernels)} shifted copies of the map, which must be at "
+            f"least 4x4; {c} channels of {x.width}x{x.height} become {len(kernels) * c} channels, limit {MAX_CHANNELS}",
+            fix="replace it by a chain of 3x3 convolutions (two 3x3 see as much as one 5x5)",
+        )
+    made: dict[tuple[int, int], Tensor] = {(0, 0): t}
+    maps = [_shifted(ctx, made, shift, stem) for shift in kernels]
+    left = (pads[0] - centre[0] + 1, pads[1] - centre[1] + 1)
+    right = (pads[2] - behind[0] + 1, pads[3] - behind[1] + 1)
+    view = View.whole(ctx.concat(maps, f"{stem}.taps"))
+    return view, np.concatenate(list(kernels.values()), axis=1), (*left, *right)
+
+
+def _padded(ctx: Context, x: View, pads: tuple[int, int, int, int], stem: str) -> View:
+    """Pad a whole map with zeros on the CPU; a map that stays under 4x4 is refused later."""
+    top, left, bottom, right = pads
+    shape = (1, x.channels, x.height + top + bottom, x.width + left + right)
+    return View.whole(ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=pads))
+
+
+def _split(offset: int) -> tuple[int, int]:
+    """Return (shift, tap) of an offset: the tap is -1, 0 or 1 and on the shift's side."""
+    tap = int(np.sign(offset))
+    return (offset - tap, tap) if abs(offset) > 1 else (0, offset)
+
+
+def _shifted(ctx: Context, made: dict[tuple[int, int], Tensor], shift: tuple[int, int], stem: str) -> Tensor:
+    """Return the copy shifted by (rows, columns), made from one that is a pixel nearer."""
+    if shift not in made:
+        step = int(np.sign(shift[0])), int(np.sign(shift[1]))
+        nearer = _shifted(ctx, made, (shift[0] - step[0], shift[1] - step[1]), stem)
+        made[shift] = ctx.identity(nearer, f"{stem}.shift", shift=step)
+    return made[shift]
+
+
+def _dense(w: Array) -> Array:
+    """Write a depthwise kernel (c, 1, k, k) as a dense one."""
+    c = w.shape[0]
+    dense = np.zeros((c, c, *w.shape[2:]), np.float32)
+    dense[range(c), range(c)] = w[:, 0]
+    return dense
+
+
+def _whole_lines(ctx: Context, t: Tensor, w: Array, stem: str) -> tuple[Tensor, Array]:
+    """Add zero channels where the map's channels do not fill whole lines, so that another map can follow it."""
+    c = t.shape[1]
+    wide = c + -c % FeatureMapLayout(*t.shape[1:]).group
+    if wide == c:
+        return t, w
+    eye = np.eye(wide, c, dtype=np.float32).reshape(wide, c, 1, 1)
+    t = ctx.kpu_conv(t, eye, np.zeros(wide, np.float32), f"{stem}.wide")
+    return t, np.concatenate([w, np.zeros((w.shape[0], wide - c, *w.shape[2:]), np.float32)], axis=1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openkpu.api import Model
 from openkpu.codegen.v3 import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
+from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel.program import KpuConv
@@ -130,8 +131,10 @@ def compile(
     shape = source.shape[1:]
     loaded = load_samples(calibration, shape, limit=samples)
     quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
-    calibrated = quantizer.calibrate([s.array for s in loaded])
-    quantized = quantizer.choose(calibrated, range_method)
+    # NumPy's matrix products add in another order with another number of threads; with one, every machine rounds alike
+    with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
+        calibrated = quantizer.calibrate([s.array for s in loaded])
+        quantized = quantizer.choose(calibrated, range_method)
     assembled = assemble(lowered, quantized)
     model = Model(assembled.program)
     if where is not None:

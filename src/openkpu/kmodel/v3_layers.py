@@ -67,8 +67,9 @@ def _fields_add(s: Any) -> Fields:
 def _read_quantized_add(body: Body, f: Fields) -> p.Step:
     terms: dict[str, Any] = {t: p.QuantizedTerm(f[f"{t}_offset"], f[f"{t}_mul"], f[f"{t}_shift"]) for t in "abo"}
     if any(not 0 <= t.shift < 64 for t in terms.values()):
-        raise body.error("E115", "a shift out of range",
-                         f"shifts {[t.shift for t in terms.values()]}, allowed are 0..63")
+        raise body.error(
+            "E115", "a shift out of range", f"shifts {[t.shift for t in terms.values()]}, allowed are 0..63"
+        )
     return p.QuantizedAdd(flags=f["flags"], **_binary(body, f, U8), **terms)
 
 
@@ -104,8 +105,13 @@ def _read_channelwise(body: Body, f: Fields) -> p.Step:
     if source.shape[0] != c:
         source = body.main(f["in"], U8, c, n)
     params = body.array("<f4", c, 2, what="the channel parameters")
-    return p.ChannelwiseDequantize(flags=f["flags"], input=source, output=body.main(f["out"], F32, *source.shape),
-                                   scale=params[:, 0], bias=params[:, 1])
+    return p.ChannelwiseDequantize(
+        flags=f["flags"],
+        input=source,
+        output=body.main(f["out"], F32, *source.shape),
+        scale=params[:, 0],
+        bias=params[:, 1],
+    )
 
 
 def _fields_channelwise(s: Any) -> Fields:
@@ -135,8 +141,9 @@ def _read_fully_connected(body: Body, f: Fields) -> p.Step:
         raise body.error("E115", "an unknown activation", f"act is {f['act']}; known are {sorted(_ACTIVATIONS)}")
     weights = body.array("<f4", oc, ic, what="the weights")
     bias = body.array("<f4", oc, what="the bias")
-    return p.FullyConnected(flags=f["flags"], input=source, output=target, weights=weights, bias=bias,
-                            activation=_ACTIVATIONS[f["act"]])
+    return p.FullyConnected(
+        flags=f["flags"], input=source, output=target, weights=weights, bias=bias, activation=_ACTIVATIONS[f["act"]]
+    )
 
 
 def _fields_fully_connected(s: Any) -> Fields:
@@ -159,8 +166,23 @@ def _fields_gap(s: Any) -> Fields:
     return _in_out(s) | {"channels": c, "kernel_size": s.input.elements // c}
 
 
-_POOL: Final = ("flags", "in", "out", "in_w", "in_h", "in_c", "out_w", "out_h", "out_c",
-                "kernel_w", "kernel_h", "stride_w", "stride_h", "pad_w:i32", "pad_h:i32")
+_POOL: Final = (
+    "flags",
+    "in",
+    "out",
+    "in_w",
+    "in_h",
+    "in_c",
+    "out_w",
+    "out_h",
+    "out_c",
+    "kernel_w",
+    "kernel_h",
+    "stride_w",
+    "stride_h",
+    "pad_w:i32",
+    "pad_h:i32",
+)
 
 
 MAX_POOL_PADDING: Final = 1 << 12  # sense, not a limit of the device: no feature map is that large
@@ -179,8 +201,11 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
             # The mean of a window without any tap inside would divide by zero. A window may reach beyond the far edge.
             fits = 0 <= pad < kernel and stride > 0 and (out - 1) * stride < size + pad
         if not fits:
-            raise body.error("E115", "pooling windows outside the picture",
-                             f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}")
+            raise body.error(
+                "E115",
+                "pooling windows outside the picture",
+                f"{axis}: input {size}, output {out}, kernel {kernel}, stride {stride}, padding {pad}",
+            )
     if f["out_c"] != f["in_c"]:
         raise body.error("E115", "pooling that changes the channels", f"{f['in_c']} become {f['out_c']}")
     taps = 1
@@ -188,8 +213,14 @@ def _pool(body: Body, f: Fields, dtype: DType) -> dict[str, Any]:
         taps *= max(1, min(f[f"kernel_{axis}"], f[f"in_{axis}"] + f[f"pad_{axis}"]))
     # A tap costs one NumPy call however small the output is; 256 element operations are about as much.
     body.spend(max(target.elements, 256) * taps)
-    return {"flags": f["flags"], "input": source, "output": target, "kernel": (f["kernel_w"], f["kernel_h"]),
-            "stride": (f["stride_w"], f["stride_h"]), "padding": (f["pad_w"], f["pad_h"])}
+    return {
+        "flags": f["flags"],
+        "input": source,
+        "output": target,
+        "kernel": (f["kernel_w"], f["kernel_h"]),
+        "stride": (f["stride_w"], f["stride_h"]),
+        "padding": (f["pad_w"], f["pad_h"]),
+    }
 
 
 def _fields_pool(s: Any) -> Fields:
@@ -326,10 +357,17 @@ _RESIZE: Final = Record("flags", "in", "out", "in_w", "in_h", "in_c", "out_w", "
 
 LAYER_TYPES: Final = (
     LayerType(1, "ADD", p.Add, Record(*_BINARY), _read_add, _fields_add),
-    LayerType(2, "QUANTIZED_ADD", p.QuantizedAdd, Record(*_BINARY, *_TERMS), _read_quantized_add,
-              _fields_quantized_add),
-    LayerType(5, "GLOBAL_AVERAGE_POOL2D", p.GlobalAveragePool, Record("flags", "in", "out", "kernel_size", "channels"),
-              _read_gap, _fields_gap),
+    LayerType(
+        2, "QUANTIZED_ADD", p.QuantizedAdd, Record(*_BINARY, *_TERMS), _read_quantized_add, _fields_quantized_add
+    ),
+    LayerType(
+        5,
+        "GLOBAL_AVERAGE_POOL2D",
+        p.GlobalAveragePool,
+        Record("flags", "in", "out", "kernel_size", "channels"),
+        _read_gap,
+        _fields_gap,
+    ),
     LayerType(8, "QUANTIZED_MAX_POOL2D", p.QuantizedMaxPool, Record(*_POOL), _read_max_pool, _fields_pool),
     LayerType(9, "AVERAGE_POOL2D", p.AveragePool, Record(*_POOL, "act"), _read_average_pool, _fields_average_pool),
     LayerType(11, "QUANTIZE", p.Quantize, _AFFINE, _read_quantize, _fields_affine),
@@ -339,31 +377,74 @@ LAYER_TYPES: Final = (
     LayerType(15, "SOFTMAX", p.Softmax, _UNARY, _vector(p.Softmax), _in_out_count),
     LayerType(16, "CONCAT", p.Concat, _CONCAT, _read_concat(False), _fields_concat, _tail_concat),
     LayerType(17, "QUANTIZED_CONCAT", p.Concat, _CONCAT, _read_concat(True), _fields_concat, _tail_concat),
-    LayerType(18, "FULLY_CONNECTED", p.FullyConnected, Record("flags", "in", "out", "in_ch", "out_ch", "act"),
-              _read_fully_connected, _fields_fully_connected, lambda s: _f32(s.weights, s.bias)),
-    LayerType(20, "TENSORFLOW_FLATTEN", p.Flatten, Record("flags", "in", "out", "in_w", "in_h", "in_c"),
-              _read_flatten, _fields_flatten),
+    LayerType(
+        18,
+        "FULLY_CONNECTED",
+        p.FullyConnected,
+        Record("flags", "in", "out", "in_ch", "out_ch", "act"),
+        _read_fully_connected,
+        _fields_fully_connected,
+        lambda s: _f32(s.weights, s.bias),
+    ),
+    LayerType(
+        20,
+        "TENSORFLOW_FLATTEN",
+        p.Flatten,
+        Record("flags", "in", "out", "in_w", "in_h", "in_c"),
+        _read_flatten,
+        _fields_flatten,
+    ),
     LayerType(22, "RESIZE_NEAREST_NEIGHBOR", p.ResizeNearest, _RESIZE, _read_resize(F32), _fields_resize),
     LayerType(23, "QUANTIZED_RESIZE_NEAREST_NEIGHBOR", p.ResizeNearest, _RESIZE, _read_resize(U8), _fields_resize),
-    LayerType(24, "CHANNELWISE_DEQUANTIZE", p.ChannelwiseDequantize,
-              Record("flags", "in", "out", "channels", "channel_size"), _read_channelwise, _fields_channelwise,
-              lambda s: _f32(np.stack([s.scale, s.bias], axis=1))),
+    LayerType(
+        24,
+        "CHANNELWISE_DEQUANTIZE",
+        p.ChannelwiseDequantize,
+        Record("flags", "in", "out", "channels", "channel_size"),
+        _read_channelwise,
+        _fields_channelwise,
+        lambda s: _f32(np.stack([s.scale, s.bias], axis=1)),
+    ),
     LayerType(25, "LOGISTIC", p.Logistic, _UNARY, _vector(p.Logistic), _in_out_count),
-    LayerType(10241, "K210_ADD_PADDING", p.KpuAddPadding, Record("flags", "in", "line", "channels"),
-              _read_add_padding, _fields_add_padding),
-    LayerType(10242, "K210_REMOVE_PADDING", p.KpuRemovePadding, Record("flags", "in", "out", "channels"),
-              _read_remove_padding, _fields_remove_padding),
-    LayerType(10243, "K210_UPLOAD", p.KpuUpload, Record("flags", "in", "line", "in_w", "in_h", "in_c"),
-              _read_upload, _fields_upload),
+    LayerType(
+        10241,
+        "K210_ADD_PADDING",
+        p.KpuAddPadding,
+        Record("flags", "in", "line", "channels"),
+        _read_add_padding,
+        _fields_add_padding,
+    ),
+    LayerType(
+        10242,
+        "K210_REMOVE_PADDING",
+        p.KpuRemovePadding,
+        Record("flags", "in", "out", "channels"),
+        _read_remove_padding,
+        _fields_remove_padding,
+    ),
+    LayerType(
+        10243,
+        "K210_UPLOAD",
+        p.KpuUpload,
+        Record("flags", "in", "line", "in_w", "in_h", "in_c"),
+        _read_upload,
+        _fields_upload,
+    ),
 )
 
 CONV: Final = 10240
 BY_NUMBER: Final = {t.number: t for t in LAYER_TYPES}
 BY_NAME: Final = {t.name: t for t in LAYER_TYPES}
 
-NOT_EXECUTED: Final = {3: "GLOBAL_MAX_POOL2D", 4: "QUANTIZED_GLOBAL_MAX_POOL2D", 6: "QUANTIZED_GLOBAL_AVERAGE_POOL2D",
-                       7: "MAX_POOL2D", 10: "QUANTIZED_AVERAGE_POOL2D", 19: "QUANTIZED_FULLY_CONNECTED",
-                       21: "QUANTIZED_TENSORFLOW_FLATTEN"}
+NOT_EXECUTED: Final = {
+    3: "GLOBAL_MAX_POOL2D",
+    4: "QUANTIZED_GLOBAL_MAX_POOL2D",
+    6: "QUANTIZED_GLOBAL_AVERAGE_POOL2D",
+    7: "MAX_POOL2D",
+    10: "QUANTIZED_AVERAGE_POOL2D",
+    19: "QUANTIZED_FULLY_CONNECTED",
+    21: "QUANTIZED_TENSORFLOW_FLATTEN",
+}
 """Types that the format defines and the device runtime stops at (an assertion)."""
 
 
@@ -383,5 +464,10 @@ def type_of(step: p.Step) -> LayerType:
     for t in LAYER_TYPES:
         if t.step is type(step):
             return t
-    raise UnsupportedError("E233", f"kmodel V3 has no layer for {type(step).__name__}", where=step.name,
-                           why="the step exists in newer kmodel versions only", fix="Write another kmodel version.")
+    raise UnsupportedError(
+        "E233",
+        f"kmodel V3 has no layer for {type(step).__name__}",
+        where=step.name,
+        why="the step exists in newer kmodel versions only",
+        fix="Write another kmodel version.",
+    )

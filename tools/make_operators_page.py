@@ -21,6 +21,7 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "operators.md"
 ELEMENTWISE: Final = "Elementwise"
 DETAILS: Final = {
     "Convolution": "openkpu.lower.conv",
+    "Larger and dilated kernels": "openkpu.lower.wide",
     "Pooling": "openkpu.lower.pool",
     "Sums and concatenations": "openkpu.lower.merge",
     "Fully connected": "openkpu.lower.dense",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 def global_average_pool(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """(c, n) -> (c,): the sequential float32 sum of each row over n."""
     with np.errstate(all="ignore"):
-        total = np.zeros(x.shape[0], np.float32)
-        for column in np.ascontiguousarray(x.T):
-            total += column
+        # Down the first axis of at least two columns NumPy adds row after row; along the last it would add in pairs.
+        rows = np.repeat(x.T, 2, axis=1) if len(x) == 1 else x.T.copy()
+        total = np.add.reduce(rows, axis=0, dtype=np.float32)[: len(x)]
         return np.divide(total, np.float32(x.shape[1]), dtype=np.float32)
 
 

@@ -44,6 +44,8 @@ class Assembler:
         self.aliases: dict[int, list[Buffer]] = {}
         """The parts of a concatenation, by the id of the buffer that stands for the whole."""
         self.finished: set[int] = set()
+        self.pending: list[Buffer] = []
+        """Copies that belong to the concatenation being made."""
 
     # -- actions --------------------------------------------------------------------------------------------------
     def act(
@@ -166,27 +168,35 @@ class Assembler:
         """Bring the parts next to each other in AI RAM; a part that cannot move there is copied by a KPU layer."""
         whole = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
         parts = [self.get(t, Domain.AI) for t in node.inputs]
-        for i, part in enumerate(parts):
-            first = self.expand([parts[0]])[0]
-            distance = sum(b.size for b in parts[:i])
-            if i == 0:
-                first.body = first.body or Body([first])
-            elif not self._join(first, part, distance):
-                assert first.body is not None
-                copy = Buffer(Memory.AI, U8, part.shape, f"{part.name}.copy", first.body, first.offset + distance)
-                self.conv(identity_layer(part.shape), part, copy, None, None)
-                first.body.members.append(copy)
-                parts[i] = copy
-        self.aliases[id(whole)] = parts
+        placed = self._place(parts)
+        if placed is None:  # the first part has another neighbour already
+            placed = self._place(parts, copy_all=True)
+        assert placed is not None
+        self.aliases[id(whole)] = placed
+        self.pending = []
         return whole
+
+    def _place(self, parts: list[Buffer], *, copy_all: bool = False) -> list[Buffer] | None:
+        """Put the parts, or copies where they cannot move, into one body; None if even a copy finds no place."""
+        placed: list[Buffer] = []
+        for original in parts:
+            part, distance = original, sum(b.size for b in placed)
+            if copy_all or (placed and not self._join(placed[0], part, distance)):
+                part = Buffer(Memory.AI, U8, original.shape, f"{original.name}.copy")
+                if placed and not self._join(placed[0], part, distance):
+                    return None
+                self.conv(identity_layer(original.shape), original, part, None, None)
+                self.pending.append(part)
+            placed.append(part)
+        return placed
 
     def _join(self, first: Buffer, part: Buffer, distance: int) -> bool:
         """Put a buffer, with everything that already lies beside it, ``distance`` bytes behind ``first``.
 
         False, and nothing changed, if anything would collide.
         """
-        body = first.body
-        assert body is not None
+        first = self.expand([first])[0]
+        body = first.body = first.body or Body([first])
         anchor = self.expand([part])[0]
         shift = first.offset + distance - anchor.offset
         if anchor.body is body:
@@ -194,7 +204,8 @@ class Assembler:
         moved = anchor.body.members if anchor.body is not None else [anchor]
         places = [(m, m.offset) for m in body.members] + [(m, m.offset + shift) for m in moved]
         life = self._life_so_far()
-        if conflict([Piece(o, m.size, *life.get(id(m), (0, FOREVER))) for m, o in places]) is not None:
+        unwritten = (len(self.actions), FOREVER)
+        if conflict([Piece(o, m.size, *life.get(id(m), unwritten)) for m, o in places]) is not None:
             return False
         lowest = min(o for _, o in places)
         body.members = [m for m, _ in places]
@@ -215,13 +226,31 @@ class Assembler:
                 for m in self.expand([b]):
                     first, _ = life.get(id(m), (-1, now))
                     life[id(m)] = (first, FOREVER)
+        for b in self.pending:
+            life[id(b)] = (life.get(id(b), (now, now))[0], FOREVER)
         for b in self.inputs:
             life.setdefault(id(b), (-1, now))
         return life
 
     def _needed_later(self, tensor_id: int) -> bool:
+        """Whether a tensor has readers to come; so has the input of a layer that will run once more for main RAM."""
+        if any(id(t) == tensor_id for t in self.graph.outputs):
+            return True
         for u in self.users.get(tensor_id, []):
             if id(u) not in self.finished or (u.op in ("KpuConcat", "Reshape") and self._needed_later(id(u.output))):
+                return True
+            once_more = u.op == "KpuConv" and (id(u.output), Domain.U8) not in self.forms
+            if once_more and self._wanted_in_main(u.output):
+                return True
+        return False
+
+    def _wanted_in_main(self, t: Tensor) -> bool:
+        """Whether anything reads the tensor, or a concatenation with it, in main RAM."""
+        if self.graph.is_output(t):
+            return True
+        for u in self.users.get(id(t), []):
+            layer = u.op == "KpuConv" and not u.attrs["vector"]
+            if not layer and (u.op != "KpuConcat" or self._wanted_in_main(u.output)):
                 return True
         return False
 

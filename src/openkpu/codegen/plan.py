@@ -9,7 +9,7 @@ from openkpu.codegen.buffers import Action, Body, Buffer
 from openkpu.errors import MemoryLimitError
 from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
 from openkpu.kmodel.program import Memory
-from openkpu.schedule.allocate import Piece, Plan, allocate
+from openkpu.schedule.allocate import Piece, Plan, allocate, conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ def place(actions: Sequence[Action], inputs: Sequence[Buffer], outputs: Sequence
                 bodies.setdefault(id(body) if b.body else id(b), body)
         members = list(bodies.values())
         pieces = [[Piece(m.offset, m.size, *life[id(m)]) for m in body.members if id(m) in life] for body in members]
+        for body, parts in zip(members, pieces, strict=True):
+            pair = conflict(parts)
+            if pair is not None:
+                names = " and ".join(f"'{body.members[i].name}'" for i in pair)
+                raise RuntimeError(f"{names} are needed at the same time in the same place of {memory.value} RAM")
         plan = allocate(pieces, align)
         if plan.peak > limit:
             raise _too_large(memory, plan, limit, actions, life, buffers)

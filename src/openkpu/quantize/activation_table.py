@@ -46,7 +46,7 @@ def build(
     rising = straight is not None and all(p.slope >= 0 for p in straight) and len(straight) < ACTIVATION_SEGMENTS
     if straight is not None and rising:
         segments = _from_pieces(straight, scale, zero_point)
-    else:
+    if straight is None or not rising or len(segments) > ACTIVATION_SEGMENTS:
         segments = _from_curve(expr, scale, zero_point, span, samples)
     table = _encode(segments, unit)
     grid = np.linspace(span[0], span[1], 2001)
@@ -59,7 +59,8 @@ def build(
 def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
     """Each piece becomes a segment that starts where its line meets a whole output number."""
     result = [Segment(-math.inf, 0.0, 0)]
-    for p in straight:
+    ends = [p.start for p in straight[1:]] + [math.inf]
+    for p, end in zip(straight, ends, strict=True):
         slope = p.slope / scale  # counts per real unit
 
         def line(x: float, p: Piece = p) -> float:
@@ -73,11 +74,23 @@ def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
                 result.append(Segment(p.start, 0.0, level))
             continue
         low = -p.offset / p.slope - zp * scale / p.slope  # where the line is 0
-        if p.start <= low:
+        if end <= low:
+            continue  # below the range all along
+        if p.start > -math.inf and line(p.start) >= 255:
+            result.append(Segment(p.start, 0.0, 255))
+        elif p.start <= low:
             result.append(Segment(low, slope, 0))
         else:
             bias = int(np.clip(np.rint(line(p.start)), 0, 255))
-            result.append(Segment(p.start + (bias - line(p.start)) / slope, slope, bias))
+            shift = (bias - line(p.start)) / slope
+            if abs(shift) * max(result[-1].slope - slope, 0) > 0.5:
+                # flatter than the piece before: a shifted start would meet that one elsewhere, so begin inexactly
+                result.append(Segment(p.start, slope, bias))
+                bias = math.ceil(line(p.start))
+                shift = (bias - line(p.start)) / slope
+                if bias > 255 or p.start + shift >= end:
+                    continue
+            result.append(Segment(p.start + shift, slope, bias))
     return result
 
 

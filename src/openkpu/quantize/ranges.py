@@ -44,9 +44,9 @@ def kl(s: Statistics) -> Range:
 
 def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float], float]) -> Range:
     low, high = s.extremes
-    if high - low <= 0:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         return low, high
-    counts, edges = np.histogram(s.values(), BINS, (low, high))
+    counts, edges = np.histogram(s.values().astype(np.float64), BINS, (low, high))
     centers = (edges[:-1] + edges[1:]) / 2
     best, found = np.inf, (low, high)
     for f in np.linspace(1.0, 0.4, 31):

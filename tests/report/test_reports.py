@@ -63,7 +63,7 @@ def test_check_verdicts():
 
 def test_check_totals():
     data = check.as_dict("net.onnx", [KPU, REWRITTEN, CPU, USUAL])
-    assert data["counts"] == {"KPU": 1, "KPU after a rewrite": 1, "CPU": 2}
+    assert data["counts"] == {"KPU": 1, "KPU after a rewrite": 1, "CPU": 2, "not possible": 0}
     assert data["microseconds"] == 2100
     assert data["cpu_microseconds"] == 700
 

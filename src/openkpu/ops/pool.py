@@ -17,7 +17,8 @@ def global_average_pool(x: NDArray[np.float32]) -> NDArray[np.float32]:
         # Down the first axis of at least two columns NumPy adds row after row; along the last it would add in pairs.
         rows = np.repeat(x.T, 2, axis=1) if len(x) == 1 else x.T.copy()
         total = np.add.reduce(rows, axis=0, dtype=np.float32)[: len(x)]
-        return np.divide(total, np.float32(x.shape[1]), dtype=np.float32)
+        mean: NDArray[np.float32] = np.divide(total, np.float32(x.shape[1]), dtype=np.float32)
+        return mean
 
 
 def _valid(size: int, out: int, tap: int, stride: int, pad: int) -> tuple[slice, slice]:

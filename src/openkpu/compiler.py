@@ -24,7 +24,8 @@ from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
 from openkpu.quantize import ranges
 from openkpu.quantize.params import QParams
-from openkpu.quantize.quantizer import Quantized, Quantizer
+from openkpu.quantize.quantizer import Quantizer
+from openkpu.quantize.result import Quantized
 
 Progress = Callable[[str, int, int], None]
 

@@ -21,7 +21,7 @@ from openkpu.kmodel.program import DType, Memory
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
-from openkpu.quantize.quantizer import Quantized
+from openkpu.quantize.result import Quantized
 from openkpu.schedule.allocate import Piece, conflict
 
 U8, F32 = DType.U8, DType.F32

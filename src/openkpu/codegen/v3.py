@@ -11,7 +11,7 @@ from openkpu.codegen.plan import MemoryPlan
 from openkpu.graph.ir import Graph, Tensor
 from openkpu.kmodel.program import Program
 from openkpu.lower.ops import Domain
-from openkpu.quantize.quantizer import Quantized
+from openkpu.quantize.result import Quantized
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from openkpu.lower.ops import POOLS
 
+Pad = float | NDArray[np.float64]
 
-def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: float) -> NDArray[np.float64]:
+
+def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: Pad) -> NDArray[np.float64]:
     """Return the mean of ``x`` (N, C, H, W) at each tap over the positions that reach the output: (C, k, k).
 
-    ``pad`` is the value outside the picture. Selecting poolings leave out the positions they drop.
+    ``pad`` is the value outside the picture (one number, or one a channel). Selecting poolings leave out the positions they drop.
     """
     _, c, _, _ = x.shape
     _, stride, window = POOLS[pool]
@@ -25,7 +27,7 @@ def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: float) -> NDArray[np
     return _every(x, pad) if step == 1 else _selected(x, step, left, pad)
 
 
-def _every(x: NDArray[Any], pad: float) -> NDArray[np.float64]:
+def _every(x: NDArray[Any], pad: Pad) -> NDArray[np.float64]:
     """All positions: the whole sum without the row and column that a shifted window leaves out."""
     n, c, h, w = x.shape
     whole = _sums(x)
@@ -41,7 +43,7 @@ def _every(x: NDArray[Any], pad: float) -> NDArray[np.float64]:
     return result
 
 
-def _selected(x: NDArray[Any], step: int, left: int, pad: float) -> NDArray[np.float64]:
+def _selected(x: NDArray[Any], step: int, left: int, pad: Pad) -> NDArray[np.float64]:
     """Only every ``step``-th position, columns from ``left`` on."""
     n, c, h, w = x.shape
     rows, cols = h // step, w // step

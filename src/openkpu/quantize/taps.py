@@ -15,7 +15,8 @@ Pad = float | NDArray[np.float64]
 def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: Pad) -> NDArray[np.float64]:
     """Return the mean of ``x`` (N, C, H, W) at each tap over the positions that reach the output: (C, k, k).
 
-    ``pad`` is the value outside the picture (one number, or one a channel). Selecting poolings leave out the positions they drop.
+    ``pad`` is the value outside the picture (one number, or one a channel). Selecting poolings leave out the
+    positions they drop.
     """
     _, c, _, _ = x.shape
     _, stride, window = POOLS[pool]

@@ -136,6 +136,8 @@ MODELS = {
         (1, 1, 4, 7),
         lambda b: b.average_pool(b.conv(b.x, 4, 3, stride=(2, 2)), 3, 2, (0, 0, 1, 1)),
     ),
+    "average of 2x2": ((1, 4, 16, 16), lambda b: b.average_pool(b.conv(b.x, 4, 1), 2, 2)),
+    "average of 4x4": ((1, 4, 16, 16), lambda b: b.average_pool(b.leaky(b.conv(b.x, 4, 1)), 4, 4)),
     "one tensor many times": ((1, 4, 8, 8), lambda b: b.conv(b.concat(b.concat(t := b.conv(b.x, 3), t), t), 4, 3)),
 }
 

@@ -17,6 +17,11 @@ def pre_name(out: Tensor) -> str:
     return f"{out.name}.pre"
 
 
+def full_name(out: Tensor) -> str:
+    """Return the name under which the export shows a KPU layer's value before an averaging pooling."""
+    return f"{out.name}.full"
+
+
 def expression(emit: Emitter, expr: Expr, x: str, out: str) -> None:
     """Emit ``out = expr(x)``."""
     names: dict[Expr, str] = {}
@@ -69,7 +74,8 @@ def kpu_conv(node: Node, emit: Emitter) -> None:
     register, stride, window = POOLS[node.attrs["pool"]]
     fn = node.attrs["fn"]
     k = w.shape[2]
-    before_pool = out if register == 0 else emit.temp(out)
+    averages = node.attrs["pool"].startswith("mean")
+    before_pool = out if register == 0 else full_name(node.output) if averages else emit.temp(out)
     pre = before_pool if fn is None else pre_name(node.output)
     selects = window == 1 and stride > 1
     # a selecting pooling is a stride; right-top starts one column later

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openkpu.errors import InputError
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Tensor
-from openkpu.lower.export import pre_name
+from openkpu.lower.export import full_name, pre_name
 from openkpu.quantize import domains
 from openkpu.quantize.nodes import apply_taps, as_map, saturates
 from openkpu.quantize.params import QParams
@@ -62,7 +62,13 @@ def calibrate(
             own[id(t)] = t
     inputs = {id(n.inputs[0]): n.inputs[0] for n in convs}
     pre = {id(n): Tensor(pre_name(n.output), n.output.shape) for n in curved}
-    watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + list(pre.values())
+    # an averaging pooling comes after the KPU's clamp to 8 bits, so the range must hold what it averages
+    full = {
+        id(n.output): Tensor(full_name(n.output), (*n.output.shape[:2], *n.inputs[0].shape[2:]))
+        for n in convs
+        if n.attrs["pool"].startswith("mean")
+    }
+    watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + [*pre.values(), *full.values()]
     session = FloatSession(graph, watch, threads=threads)
     stats = {i: Statistics() for i in own}
     pre_means: dict[int, list[NDArray[np.float64]]] = {id(n): [] for n in convs}
@@ -73,7 +79,7 @@ def calibrate(
         values = session.run({graph.inputs[0].name: x})
         values[graph.inputs[0].name] = x
         for key, t in own.items():
-            stats[key].add(values[t.name])
+            stats[key].add(values[full.get(key, t).name])
         for n in curved:
             pre_stats[id(n)].add(values[pre[id(n)].name])
         for n in convs:

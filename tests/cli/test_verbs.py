@@ -49,7 +49,7 @@ def test_inspect(kpu, kmodel):
     assert result.exit_code == 0
     for part in (
         "kmodel V3",
-        "MaixPy, standard builds",
+        "MaixPy builds without V4",
         "uint8 3x16x16",
         "2 KPU layers, 0 CPU steps",
         "3x3, max 2x2",

@@ -65,12 +65,12 @@ def test_table(data: bytes, kind: Kind, version: int | None) -> None:
 def test_which_firmware_loads_what() -> None:
     assert len(detect(V3).loads_on) == 5
     assert detect(b"LDMK" + words(4)).loads_on == (
-        "MaixPy, kmodel_v4 builds",
+        "MaixPy builds with V4",
         "CanMV 1.0.5-1.0.7",
         "CanMV, branch feat/kpu",
         "kendryte-standalone-sdk",
     )
-    assert "MaixPy, standard builds" not in detect(b"LDMK" + words(5)).loads_on
+    assert "MaixPy builds without V4" not in detect(b"LDMK" + words(5)).loads_on
     assert detect(b"LDMK" + words(7)).loads_on == ()
     assert detect(b"text").firmware == ()
 

@@ -68,8 +68,8 @@ class FileKind:
         return tuple(f.name for f in self.firmware if f.loads)
 
 
-_MAIXPY: Final = "MaixPy, standard builds"
-_MAIXPY4: Final = "MaixPy, kmodel_v4 builds"
+_MAIXPY: Final = "MaixPy builds without V4"
+_MAIXPY4: Final = "MaixPy builds with V4"
 _CANMV: Final = "CanMV 1.0.5-1.0.7"
 _CANMV5: Final = "CanMV, branch feat/kpu"
 _SDK: Final = "kendryte-standalone-sdk"
@@ -162,8 +162,8 @@ def _v4_or_later(data: bytes) -> FileKind:
             4,
             "kmodel V4 (nncase 0.2)",
             FIRMWARE_V4,
-            "Load it on a MaixPy build with kmodel_v4 support, on CanMV or with the standalone SDK; for "
-            "standard MaixPy compile the source model to V3.",
+            "Load it on a MaixPy build with V4 (the full build or one of the kmodel_v4 ones), on CanMV or with the "
+            "SDK; for the other MaixPy builds compile the source model to V3.",
         )
     if version == 5:
         return FileKind(
@@ -218,7 +218,7 @@ def detect(data: bytes) -> FileKind:
         return FileKind(
             Kind.V3,
             3,
-            "kmodel V3 (nncase 0.1)",
+            "kmodel V3",
             FIRMWARE_V3,
             "Every firmware loads it: kpu.load of a path or of a flash address.",
         )

@@ -11,16 +11,18 @@ from __future__ import annotations
 import numpy as np
 
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.passes.fold_channel_affine import per_channel
 
 
 def expand_prelu(graph: Graph) -> None:
     """Rewrite every PRelu with a constant slope; over (1, K) vectors too (as Gemm)."""
     for node in [n for n in graph.nodes if n.op == "PRelu" and n.inputs[1].is_constant]:
         x, out = node.inputs[0], node.output
-        slope = np.asarray(node.inputs[1].data, np.float64)
-        if len(x.shape) not in (2, 4) or slope.size not in (1, x.shape[1]):
+        if len(x.shape) not in (2, 4):
             continue
-        slope = slope.reshape(-1)
+        slope = per_channel(node.inputs[1], x)
+        if slope is None:
+            continue
         at = graph.nodes.index(node)
         if np.ptp(slope) < 1e-7:
             graph.nodes[at] = Node("LeakyRelu", [x], [out], {"alpha": float(slope[0])}, node.source)

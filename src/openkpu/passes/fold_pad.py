@@ -9,7 +9,7 @@ negative, since MaxPool pads with minus infinity.
 
 from __future__ import annotations
 
-from openkpu.graph.ir import Graph, Tensor
+from openkpu.graph.ir import Graph, Node, Tensor
 
 
 def fold_pad(graph: Graph) -> None:
@@ -25,8 +25,12 @@ def fold_pad(graph: Graph) -> None:
             continue
         fits = [
             (r.op == "Conv" and r.inputs[0] is out)
-            or (r.op == "AveragePool" and (r.attrs["count_include_pad"] or not any(r.attrs["pads"])))
-            or (r.op == "MaxPool" and _never_negative(x))
+            or (
+                r.op == "AveragePool"
+                and (r.attrs["count_include_pad"] or not any(r.attrs["pads"]))
+                and _below_kernel(r, (top, left, bottom, right))
+            )
+            or (r.op == "MaxPool" and _never_negative(x) and _below_kernel(r, (top, left, bottom, right)))
             for r in readers
         ]
         if not all(fits):
@@ -40,6 +44,11 @@ def fold_pad(graph: Graph) -> None:
             r.source = node.source + r.source
         graph.nodes.remove(node)
     graph.sort()
+
+
+def _below_kernel(pool: Node, more: tuple[int, int, int, int]) -> bool:
+    """Whether every window keeps a pixel of the picture: ONNX wants less padding than the kernel is large."""
+    return all(pool.attrs["pads"][i] + more[i] < pool.attrs["kernel"][i % 2] for i in range(4))
 
 
 def _never_negative(t: Tensor) -> bool:

@@ -43,7 +43,8 @@ def _gemm(graph: Graph) -> None:
         transpose = reshape.inputs[0].producer
         if transpose is None or transpose.op != "Transpose" or tuple(transpose.attrs["perm"]) != (0, 2, 3, 1):
             continue
-        if len(graph.consumers(reshape.output)) != 1 or len(graph.consumers(transpose.output)) != 1:
+        between = (reshape.output, transpose.output)
+        if any(len(graph.consumers(t)) != 1 or graph.is_output(t) for t in between) or not gemm.inputs[1].is_constant:
             continue
         _, c, h, w = transpose.inputs[0].shape
         weights = np.asarray(gemm.inputs[1].data)

@@ -156,6 +156,8 @@ def pieces(expr: Expr) -> list[Piece] | None:
     borders = [-math.inf, *kinks, math.inf]
     result: list[Piece] = []
     for low, high in pairwise(borders):
+        if high - low < 1e-9:  # one kink met twice
+            continue
         a = low if low > -math.inf else (high - 2 if high < math.inf else -1.0)
         b = high if high < math.inf else a + 2
         p = np.array([a + (b - a) * 0.25, a + (b - a) * 0.75])
@@ -205,7 +207,7 @@ def _crossings(expr: Expr, kinks: list[float]) -> list[float]:
         a = low if low > -math.inf else (high - 1e3 if high < math.inf else -1e3)
         b = high if high < math.inf else a + 2e3
         ya, yb = (float(v) for v in expr(np.array([a + 1e-9 * abs(a), b - 1e-9 * abs(b)])))
-        if ya == yb:
+        if abs(yb - ya) <= 1e-12 * (abs(ya) + abs(yb)):  # level, but for the rounding of numbers
             continue
         x = a - ya * (b - a) / (yb - ya)
         if low <= x <= high:

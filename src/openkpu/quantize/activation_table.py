@@ -43,7 +43,7 @@ def build(
     """
     expr = fn or X
     straight = pieces(expr)
-    rising = straight is not None and all(p.slope >= 0 for p in straight) and len(straight) < ACTIVATION_SEGMENTS
+    rising = straight is not None and all(p.slope > -1e-9 for p in straight) and len(straight) < ACTIVATION_SEGMENTS
     if straight is not None and rising:
         segments = _from_pieces(straight, scale, zero_point)
     if straight is None or not rising or len(segments) > ACTIVATION_SEGMENTS:
@@ -66,7 +66,7 @@ def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
         def line(x: float, p: Piece = p) -> float:
             return (p.slope * x + p.offset) / scale + zp
 
-        if slope < 1e-12:
+        if p.slope < 1e-9:
             level = int(np.clip(np.rint(p.offset / scale + zp), 0, 255))
             if p.start == -math.inf:
                 result = [Segment(-math.inf, 0.0, level)]

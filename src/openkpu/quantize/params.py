@@ -67,8 +67,13 @@ def from_range(low: float, high: float, channels: int) -> QParams:
     low, high = min(0.0, low), max(0.0, high)
     if high - low < 1e-12:
         high = low + 1.0
-    scale = (high - low) / 255
-    zero_point = int(np.clip(np.rint(-low / scale), 0, 255))
-    # keep both ends inside after rounding the zero point
-    scale = max(high / (255 - zero_point) if zero_point < 255 else 0.0, -low / zero_point if zero_point else 0.0)
+    step = (high - low) / 255
+    # an end within half a step of 0 counts as 0; otherwise both ends stay inside: of the two zero points beside the
+    # exact one, the one with the finer scale
+    if -low < step / 2:
+        return QParams.uniform(high / 255, 0, channels)
+    if high < step / 2:
+        return QParams.uniform(-low / 255, 255, channels)
+    below = min(max(int(-low / step), 1), 253)
+    scale, zero_point = min((max(high / (255 - zp), -low / zp), zp) for zp in (below, below + 1))
     return QParams.uniform(scale, zero_point, channels)

@@ -26,7 +26,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "graph": "errors",
         "importers": "errors extras graph",
         "float": "errors extras graph",
-        "passes": "errors graph",
+        "passes": "errors k210 kpu graph",
         "estimate": "errors k210 kpu",
         "lower": "errors k210 kpu graph float passes estimate",
         "schedule": "errors k210 graph",

@@ -169,9 +169,12 @@ class Context:
         return result
 
     def _cut_on_kpu(self, v: View, stem: str) -> View | None:
-        """A stride-2 picture with even origin that fills the map is one left-top pooling, if that is cheaper."""
+        """A stride-2 picture that fills the map is one left-top or right-top pooling, if that is cheaper.
+
+        Odd rows come from a kernel whose only tap is one row further down.
+        """
         ph, pw = v.physical
-        if v.step != 2 or v.top % 2 or v.left not in (0, 1) or v.top or not self.pool_fits(v.physical, "left_top2"):
+        if v.step != 2 or v.top not in (0, 1) or v.left not in (0, 1) or not self.pool_fits(v.physical, "left_top2"):
             return None
         if (v.height, v.width) != (ph // 2, pw // 2):
             return None
@@ -180,7 +183,7 @@ class Context:
         if on_kpu > price.cpu_pool_us(c * ph * pw, c * v.height * v.width, 1):
             return None
         pool = "right_top2" if v.left else "left_top2"
-        return View.whole(self.identity(v.tensor, f"{stem}.stride", pool=pool))
+        return View.whole(self.identity(v.tensor, f"{stem}.stride", pool=pool, shift=(v.top, 0)))
 
     # -- lookups --------------------------------------------------------------------------------------------------
     def map(self, t: Tensor) -> View:

@@ -76,6 +76,9 @@ def _lower_now(ctx: Context, node: Node, x: View) -> None:
     stem = tail.before_pool.name
     out, pool_name = convolve(ctx, node, x, w, b, fn, pool if a["strides"] == (1, 1) or pool is None else None, stem)
     end = tail.before_pool
+    user = ctx.only_user(end)
+    if out.step == 2 and user is not None and user.op == "Concat":
+        out = ctx.materialize(out, stem)  # at once: the other parts need the room
     ctx.values[id(end)] = out
     taken = [n for n in tail.nodes if n is not pool]
     if pool is not None and pool_name is not None:

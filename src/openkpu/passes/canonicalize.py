@@ -14,6 +14,7 @@ from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
+from openkpu.passes.split_large_depthwise import split_large_depthwise
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_transpose,
@@ -23,6 +24,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    split_large_depthwise,
 )
 
 

@@ -20,7 +20,9 @@ def scales(w: NDArray[Any]) -> NDArray[np.float64]:
     """Return the scale of each row of float weights (oc, n): ``q = round(w / scale)`` lies in -128..127."""
     w = np.asarray(w, np.float32)
     base = np.maximum(w.max(1) / 127, -w.min(1) / 128)
-    base = np.where(base > 0, base, 1.0).astype(np.float64)
+    # a row of zeros takes the finest scale of the others, so that it does not coarsen the layer's fixed-point numbers
+    finest = base[base > 0].min(initial=np.inf)
+    base = np.where(base > 0, base, finest if np.isfinite(finest) else 1.0).astype(np.float64)
     best = np.full(len(w), np.inf)
     result = base.copy()
     few = (w != 0).sum(1) <= FEW

@@ -6,7 +6,17 @@ from graph_builders import Builder, run_float
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openkpu.graph.elementwise import Expr, X, clip, const, from_op, is_homogeneous, linear_kinks, pieces
+from openkpu.graph.elementwise import (
+    Expr,
+    X,
+    clip,
+    const,
+    from_op,
+    is_falling,
+    is_homogeneous,
+    linear_kinks,
+    pieces,
+)
 from openkpu.lower.export import register_exporters
 
 V = np.linspace(-9, 9, 361)
@@ -133,3 +143,14 @@ def test_homogeneous(op, attrs, want):
 def test_what_is_not_element_wise():
     assert from_op("Conv", {}) is None
     assert from_op("Softmax", {"axis": 1}) is None
+
+
+def test_falling_functions_are_known():
+    relu = from_op("Relu", {})
+    sigmoid = from_op("Sigmoid", {})
+    assert not is_falling(relu)
+    assert not is_falling(from_op("Abs", {}))
+    assert not is_falling(from_op("HardSwish", {}))
+    assert is_falling(from_op("Neg", {}))
+    assert is_falling(Expr("Sub", (const(1.0), sigmoid)))
+    assert is_falling(Expr("Sub", (relu, X)))

@@ -1,10 +1,11 @@
+from graph_builders import Builder, lowered_equals_source, picture
+
 from openkpu.codegen.v3 import assemble
 from openkpu.k210 import AI_RAM_BYTES
 from openkpu.passes import canonicalize
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.quantize.params import QParams
 from openkpu.quantize.quantizer import Quantizer
-from graph_builders import Builder, lowered_equals_source, picture
 
 
 def inverted_bottleneck(size: int, pads: tuple[int, int, int, int]):

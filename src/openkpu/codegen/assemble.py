@@ -277,7 +277,7 @@ class Assembler:
                 "a float input that is not read by a fully connected layer first",
                 where=f"input '{t.name}'",
                 why="kmodel V3 starts with a KPU layer on a uint8 picture or with a fully connected layer on floats",
-                fix="give the model a picture (1, C, H, W)",
+                fix="begin the model with a convolution (or, for a vector, with a fully connected layer)",
             )
 
     def conv(

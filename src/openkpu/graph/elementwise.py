@@ -219,3 +219,10 @@ def is_homogeneous(expr: Expr) -> bool:
     """Whether ``f(k x) = k f(x)`` for every k > 0 (identity, ReLU, leaky ReLU, abs): channels may be scaled apart."""
     p = pieces(expr)
     return p is not None and all(abs(q.offset) < 1e-9 for q in p) and all(q.start in (-math.inf, 0.0) for q in p)
+
+
+def is_falling(expr: Expr) -> bool:
+    """Whether the function nowhere rises and somewhere falls, as far as a dense look at -32..32 tells."""
+    y = expr(np.linspace(-32, 32, 4097))
+    steps = np.diff(y[np.isfinite(y)])
+    return bool(steps.size and (steps <= 1e-12).all() and (steps < -1e-9).any())

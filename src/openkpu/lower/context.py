@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import MemoryLimitError
 from openkpu.estimate import price
-from openkpu.graph.elementwise import Expr
+from openkpu.graph.elementwise import Expr, X, is_falling
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, ai_ram, channels_per_load
@@ -83,6 +83,9 @@ class Context:
         depthwise: bool = False,
     ) -> Tensor:
         """Emit a KPU layer (several, where it has too many weight loads). w is (oc, ic or 1, k, k), b (oc,)."""
+        if fn is not None and is_falling(fn):
+            # the chip's table rounds rising segments well and falling ones badly: f(v) = g(-v) with g rising
+            w, b, fn = -w, -b, fn.substitute(Expr("Neg", (X,)))
         _, c, h, wd = x.shape
         oc, k = w.shape[0], w.shape[2]
         _, stride, _ = POOLS[pool]

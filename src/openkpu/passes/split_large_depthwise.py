@@ -1,10 +1,10 @@
 """Split a depthwise convolution whose maps do not fit AI RAM, together with the 1x1 convolution before it, by channels.
 
-before: ``Depthwise(act(Conv(x, w)))`` with 96 channels of 112x112: 1.3 MiB in and 1.3 MiB out, of the 2 MiB there are
+before: ``Depthwise(act(Conv(x, w)))`` with 96 channels of 112x112: 1.3 MiB in, 1.3 MiB out, 2 MiB in all
 after:  ``Concat(Depthwise(act(Conv(x, w[:48]))), Depthwise(act(Conv(x, w[48:]))))``
 
-Exact: depthwise channels do not mix. MobileNetV2 at 224x224 needs it at its first stride-2 block; there each part leaves
-only a quarter of its pixels behind.
+Exact: depthwise channels do not mix. MobileNetV2 at 224x224 needs it at its first stride-2 block; each part then
+leaves only a quarter of its pixels behind.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from openkpu.codegen.v3 import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
-from openkpu.k210 import MAIN_RAM_BYTES
+from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
 from openkpu.kmodel.program import KpuConv
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
@@ -132,7 +132,7 @@ def compile(
     shape = source.shape[1:]
     loaded = load_samples(calibration, shape, limit=samples)
     quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
-    # NumPy's matrix products add in another order with another number of threads; with one, every machine rounds alike
+    # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
     with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
         calibrated = quantizer.calibrate([s.array for s in loaded])
         quantized = quantizer.choose(calibrated, range_method)
@@ -140,7 +140,9 @@ def compile(
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
-    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, len(loaded))]
+    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), seconds, warnings)
     return Compiled(model, report, lowered, assembled.tensors, quantized, params)
 
 
@@ -243,6 +245,40 @@ def _per_channel(name: str, value: Sequence[float] | float, channels: int) -> ND
     return np.broadcast_to(a, channels).astype(np.float64)
 
 
+def _input_warnings(
+    shape: tuple[int, ...], mean: Sequence[float] | float | None, std: Sequence[float] | float | None
+) -> list[str]:
+    """Say what looks wrong about the input."""
+    found = []
+    if mean is not None and std is not None:
+        m, s = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
+        if (s < 1).all() and (m > 0).all() and (m < 1).all():
+            found.append(
+                f"mean {m.tolist()} and std {s.tolist()} are taken in pixel values 0..255; for a model that divides "
+                f"pixels by 255 first, give {np.round(m * 255, 3).tolist()} and {np.round(s * 255, 3).tolist()}"
+            )
+    if len(shape) == 4 and (shape[3] > DOCUMENTED_WIDTH or shape[2] > DOCUMENTED_HEIGHT):
+        found.append(
+            f"the picture of {shape[3]}x{shape[2]} is larger than the {DOCUMENTED_WIDTH}x{DOCUMENTED_HEIGHT} that the "
+            "chip's documents promise; the vendor's compilers use the KPU for it all the same"
+        )
+    return found
+
+
+def _result_warnings(assembled: Assembled, model: Model, pictures: int) -> list[str]:
+    """Say what may go wrong on the chip, or with the numbers."""
+    found = []
+    size, scratch = len(model.to_bytes()), assembled.plan.main.peak
+    if size + scratch > MAIN_RAM_BYTES:
+        found.append(
+            f"file ({size} bytes) and scratch ({scratch} bytes) together exceed the chip's {MAIN_RAM_BYTES} bytes of "
+            "main RAM: stream the model from flash (kpu.load_flash)"
+        )
+    if pictures < 8:
+        found.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
+    return found
+
+
 def _report(
     graph: Graph,
     lowered: Graph,
@@ -252,6 +288,7 @@ def _report(
     model: Model,
     pictures: int,
     seconds: float,
+    warnings: list[str],
 ) -> Report:
     layers = []
     for n in lowered.nodes:
@@ -271,14 +308,6 @@ def _report(
     on_kpu = [isinstance(s, KpuConv) for s in model.steps]
     segments = sum(1 for i, k in enumerate(on_kpu) if k and (i == 0 or not on_kpu[i - 1]))
     size = len(model.to_bytes())
-    warnings = []
-    if size + assembled.plan.main.peak > MAIN_RAM_BYTES:
-        warnings.append(
-            f"file ({size} bytes) and scratch ({assembled.plan.main.peak} bytes) together exceed the chip's "
-            f"{MAIN_RAM_BYTES} bytes of main RAM: stream the model from flash (kpu.load_flash)"
-        )
-    if pictures < 8:
-        warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
     return Report(
         graph.name,
         "v3",

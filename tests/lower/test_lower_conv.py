@@ -143,7 +143,7 @@ def test_what_cannot_be_lowered_is_refused_by_name(build, code):
 @pytest.mark.parametrize(
     ("shape", "oc", "code"),
     [
-        ((1, 1, 16, 400), 4, "E213"),
+        ((1, 1, 16, 520), 4, "E213"),
         ((1, 1, 300, 16), 4, "E213"),
         ((1, 1032, 4, 4), 4, "E213"),
         ((1, 16, 200, 300), 24, "E301"),

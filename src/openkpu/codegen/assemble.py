@@ -15,7 +15,7 @@ from openkpu.codegen.buffers import Action, Body, Buffer
 from openkpu.codegen.identity import identity_layer
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
-from openkpu.k210 import AI_LINE_BYTES
+from openkpu.k210 import AI_LINE_BYTES, MIN_SIZE
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory
 from openkpu.kpu.layer import KpuLayer
@@ -264,6 +264,14 @@ class Assembler:
     def take_input(self, t: Tensor) -> None:
         """A picture goes to AI RAM; a float vector to main RAM."""
         if id(t) in self.q.params and len(t.shape) == 4:
+            if min(t.shape[2:]) < MIN_SIZE:
+                raise UnsupportedError(
+                    "E231",
+                    f"an input picture of {t.shape[3]}x{t.shape[2]}",
+                    where=f"input '{t.name}'",
+                    why=f"the KPU reads pictures of at least {MIN_SIZE}x{MIN_SIZE}",
+                    fix="pad the picture before the model, and export the model for the padded size",
+                )
             b = self.buffer(Memory.AI, U8, t.shape[1:], t)
             self.forms[id(t), Domain.AI] = b
         else:

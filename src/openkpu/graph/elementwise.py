@@ -68,6 +68,11 @@ class Expr:
     args: tuple[Expr, ...] = ()
     value: float = 0.0
 
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return 1 + sum(a.size for a in self.args)
+
     def substitute(self, x: Expr) -> Expr:
         """Return this expression with ``x`` in place of the variable."""
         if self.op == "x":
@@ -170,6 +175,9 @@ def pieces(expr: Expr) -> list[Piece] | None:
     return result
 
 
+MOST_KINKS: Final = 24
+
+
 def linear_kinks(expr: Expr) -> list[float] | None:
     """Return the sorted border points of a piecewise-linear expression, or None where some operator is curved."""
     if expr.op in ("x", "const"):
@@ -177,7 +185,7 @@ def linear_kinks(expr: Expr) -> list[float] | None:
     inner: list[float] = []
     for a in expr.args:
         k = linear_kinks(a)
-        if k is None:
+        if k is None or len(k) > MOST_KINKS:
             return None
         inner += k
     if expr.op == "Neg" or (expr.op in ("Add", "Sub")):

@@ -113,7 +113,7 @@ def channels(s: LayerShape) -> str | None:
 
 @rule("R07", "use a smaller input picture (320x240 is the camera's QVGA)")
 def largest_map(s: LayerShape) -> str | None:
-    """Feature maps up to 320 wide and 240 high."""
+    """Feature maps up to 512 wide and 256 high (documented: 320x240)."""
     h, w = s.size
     return None if w <= MAX_WIDTH and h <= MAX_HEIGHT else f"{w}x{h} (width x height), limit {MAX_WIDTH}x{MAX_HEIGHT}"
 

@@ -139,6 +139,14 @@ class Context:
             return parts[0]
         return self.emit("KpuConcat", parts, (1, sum(p.shape[1] for p in parts), *parts[0].shape[2:]), stem)
 
+    def on_cpu(self, what: str, before: Tensor, after: Tensor, why: str, fix: str) -> None:
+        """Record a trip of a map through main RAM that a rewrite costs, as a decision of its own."""
+        sizes = [t.shape[1] * t.shape[2] * t.shape[3] for t in (before, after)]
+        dims = ["x".join(map(str, t.shape[1:])) for t in (before, after)]
+        layer = self.origin[-1] if self.origin else after.name
+        us = price.cpu_pool_us(sizes[0], sizes[1], 1)
+        self.decisions.append(Decision(layer, what, " -> ".join(dims), "CPU", "", why, fix, us))
+
     # -- views ----------------------------------------------------------------------------------------------------
     def pool_fits(self, physical: tuple[int, int], pool: str) -> bool:
         """Whether the KPU's pooling leaves at least 4x4."""
@@ -165,8 +173,14 @@ class Context:
                 origin=(v.top, v.left),
                 size=(h, w),
             )
-            n = v.channels * v.physical[0] * v.physical[1]
-            self.spent += price.cpu_pool_us(n, v.channels * h * w, 1)
+            self.on_cpu(
+                "stride" if v.step > 1 else "crop",
+                v.tensor,
+                out,
+                f"the next layer needs the {w}x{h} picture for itself, and it is only a part of a "
+                f"{v.physical[1]}x{v.physical[0]} map",
+                "pad 1 pixel round 3x3 convolutions, and use sizes that stay even at every stride",
+            )
             result = View.whole(out)
         self.exact[key] = result
         return result

@@ -153,6 +153,7 @@ def convolve(
         origin=(top, left),
         size=(oh, ow),
     )
+    ctx.on_cpu("stride", t, out, f"the KPU has no stride {sh}x{sw}", "use stride 1, or 2 in both directions")
     return View.whole(out), None
 
 
@@ -238,7 +239,10 @@ def _pad_to_fit(
     b += max(0, MIN_SIZE - (x.height + t + b))
     r += max(0, MIN_SIZE - (x.width + le + r))
     shape = (1, x.channels, x.height + t + b, x.width + le + r)
-    return View.whole(ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=(t, le, b, r))), (0, 0, 0, 0)
+    out = ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=(t, le, b, r))
+    why = f"the KPU pads 1 pixel, on maps of at least {MIN_SIZE}x{MIN_SIZE}; this {x.width}x{x.height} map needs {pads}"
+    ctx.on_cpu("pad", x.tensor, out, why, "pad 1 pixel round 3x3 convolutions, and keep maps at 4x4 or more")
+    return View.whole(out), (0, 0, 0, 0)
 
 
 def _windows_ok(x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int]) -> bool:

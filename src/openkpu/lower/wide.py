@@ -21,6 +21,8 @@ from openkpu.lower.context import Context
 from openkpu.lower.view import View
 
 Array = NDArray[Any]
+MOST_SHIFTS = 16
+"""Longest shift, in pixels and so in KPU layers; known networks dilate by up to 12."""
 
 
 def is_wide(w: Array, dilations: tuple[int, int]) -> bool:
@@ -54,17 +56,22 @@ def gather(
     kernels: dict[tuple[int, int], Array] = {}
     for i in range(kh):
         for j in range(kw):
+            if abs(i * dy - centre[0]) >= x.height or abs(j * dx - centre[1]) >= x.width:
+                continue  # such a tap only ever meets the padding
             shift_y, tap_y = _split(i * dy - centre[0])
             shift_x, tap_x = _split(j * dx - centre[1])
             k = kernels.setdefault((shift_y, shift_x), np.zeros((w.shape[0], c, 3, 3), np.float32))
             k[:, :, 1 + tap_y, 1 + tap_x] += w[:, :, i, j]
-    if len(kernels) * c > MAX_CHANNELS or min(x.physical) < MIN_SIZE:
+    kernels = kernels or {(0, 0): np.zeros((w.shape[0], c, 3, 3), np.float32)}
+    farthest = max(max(map(abs, shift)) for shift in kernels)
+    if len(kernels) * c > MAX_CHANNELS or min(x.physical) < MIN_SIZE or farthest > MOST_SHIFTS:
         raise UnsupportedError(
             "E212",
             f"{kh}x{kw} convolution with dilation {dy}x{dx}",
             where=node.label,
             why=f"for V3 it becomes a 3x3 convolution over {len(kernels)} shifted copies of the map, which must be at "
-            f"least 4x4; {c} channels of {x.width}x{x.height} become {len(kernels) * c} channels, limit {MAX_CHANNELS}",
+            f"least 4x4; {c} channels of {x.width}x{x.height} become {len(kernels) * c}, limit {MAX_CHANNELS}; the "
+            f"longest shift is {farthest} pixels, limit {MOST_SHIFTS}",
             fix="replace it by a chain of 3x3 convolutions (two 3x3 see as much as one 5x5)",
         )
     made: dict[tuple[int, int], Tensor] = {(0, 0): t}
@@ -79,7 +86,9 @@ def _padded(ctx: Context, x: View, pads: tuple[int, int, int, int], stem: str) -
     """Pad a whole map with zeros on the CPU; a map that stays under 4x4 is refused later."""
     top, left, bottom, right = pads
     shape = (1, x.channels, x.height + top + bottom, x.width + left + right)
-    return View.whole(ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=pads))
+    out = ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=pads)
+    ctx.on_cpu("pad", x.tensor, out, f"a wide kernel with padding {pads} beyond 'same'", "use 'same' padding")
+    return View.whole(out)
 
 
 def _split(offset: int) -> tuple[int, int]:

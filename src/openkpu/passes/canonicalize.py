@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from openkpu.errors import EnvironmentError_
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -31,10 +32,27 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
 def run(graph: Graph, dump: Path | None = None) -> None:
     """Apply all passes in place. With ``dump``, write ``NN_name.txt`` files there."""
     if dump is not None:
-        dump.mkdir(parents=True, exist_ok=True)
+        _make_folder(dump)
         (dump / "00_import.txt").write_text(text(graph))
     for i, step in enumerate(PASSES, 1):
         step(graph)
         graph.validate()
         if dump is not None:
             (dump / f"{i:02d}_{step.__name__}.txt").write_text(text(graph))
+
+
+def _make_folder(dump: Path) -> None:
+    """Make the folder and try to write there, so that nothing later fails halfway."""
+    try:
+        dump.mkdir(parents=True, exist_ok=True)
+        probe = dump / ".probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as e:
+        raise EnvironmentError_(
+            "E512",
+            "the folder for the dump cannot be written",
+            where=str(dump),
+            why=e.strerror or str(e),
+            fix="give a folder that you may write to",
+        ) from e

@@ -14,6 +14,9 @@ import numpy as np
 from openkpu.graph.elementwise import BINARY, Expr, X, const, from_op
 from openkpu.graph.ir import Graph, Node, Tensor
 
+MOST_NODES = 100
+"""Longest function that is fused. A written-out GELU has about 20 nodes; a chain beyond this is no activation."""
+
 Form = tuple[Tensor, Expr]
 """A tensor as a function of a root tensor."""
 
@@ -32,9 +35,20 @@ def fuse_elementwise(graph: Graph) -> None:
         found = _forms(node, of)
         if not found:
             continue
+        small = [f for f in found if f[1].size <= MOST_NODES]
+        if not small:
+            # too long to go on: the function starts anew from this node's own input
+            small = _forms(node, lambda t: [(t, X)]) or []
+            for t in node.inputs:
+                if not t.is_constant and id(t) in forms and forms[id(t)][0][0] is not t:
+                    forms[id(t)].insert(0, (t, X))
+        if not small:
+            continue
+        found = small
         element_nodes.add(id(node))
         out = node.output
-        chained[id(out)] = tuple(s for t in node.inputs for s in chained.get(id(t), ())) + node.source
+        sources = (s for t in node.inputs for s in chained.get(id(t), ()))
+        chained[id(out)] = tuple(dict.fromkeys((*sources, *node.source)))[-MOST_NODES:]
         seen_elsewhere = graph.is_output(out) or any(_forms(u, of) is None for u in users.get(id(out), []))
         forms[id(out)] = ([(out, X)] if seen_elsewhere else []) + found
 

@@ -78,6 +78,15 @@ def calibrate(
         x = real_input(graph, input_params, sample)
         values = session.run({graph.inputs[0].name: x})
         values[graph.inputs[0].name] = x
+        broken = next((name for name, v in values.items() if not np.isfinite(v).all()), None)
+        if broken is not None:
+            raise InputError(
+                "E417",
+                "the float model computes values that are not finite",
+                where=f"tensor '{broken}', calibration picture {i + 1}",
+                why="NaN or infinity cannot be quantised",
+                fix="check the model's weights, and mean and std of the input",
+            )
         for key, t in own.items():
             stats[key].add(values[full.get(key, t).name])
         for n in curved:

@@ -78,6 +78,19 @@ def test_a_concatenation_by_placement_is_clean() -> None:
     assert findings(prog) == []
 
 
+def test_a_part_of_a_concatenation_that_lost_bytes_to_a_neighbour() -> None:
+    """Three maps inside what step 3 reads, of which the third lies partly on the second: nobody wrote all of it."""
+    prog = b.program(
+        b.conv(0, 1000, 3, 4, 8, 40, name="a"),
+        b.conv(0, 1032, 3, 4, 8, 40, name="b"),
+        b.conv(0, 1048, 3, 2, 8, 40, name="c"),
+        b.conv(1000, 2000, 8, 4, 8, 40, to_main=0, name="reader"),
+    )
+    (found,) = findings(prog)
+    assert (found.step, found.kind) == (3, checks.OVERLAP)
+    assert "c overwrote part of what b had left there" in found.message
+
+
 def test_main_buffer_overlap_and_type() -> None:
     dequantize = p.Dequantize(input=b.main(0, U8, 256), output=b.main(256, F32, 256), scale=1.0, bias=0.0)
     first = b.conv(0, 1000, 3, 4, 8, 8, to_main=0)

@@ -7,6 +7,7 @@ another value than the one meant, is a planning mistake that shows on the chip a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -173,6 +174,12 @@ class Checker:
             raw = owner >= 0 and isinstance(self._program.steps[owner], p.Concat)
             if typed and not raw and operand.dtype is not piece.dtype:
                 return f"{self._name(owner)} left {piece.dtype.value} there"
+        # parts side by side are fine; parts that overlap mean that one lost bytes to the other
+        order = sorted(pieces, key=lambda owner: (pieces[owner].start, owner))
+        for a, b in pairwise(order):
+            if pieces[b].start < pieces[a].stop:
+                first, second = sorted((a, b))
+                return f"{self._name(second)} overwrote part of what {self._name(first)} had left there"
         return ""
 
     def _piece(self, operand: Operand, owner: int) -> Operand:

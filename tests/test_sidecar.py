@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,16 @@ def test_labels_from_text_and_json(tmp_path):
     assert sidecar.read_labels(tmp_path / "labels.txt") == ("cat", "dog")
     with pytest.raises(EnvironmentError_):
         sidecar.read_labels(tmp_path / "no.txt")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json"])
+def test_what_has_no_end_is_not_read(tmp_path, suffix):
+    pipe, device, long = (tmp_path / f"{name}.{suffix}" for name in ("pipe", "device", "long"))
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    long.write_bytes(b"a" * ((1 << 20) + 1))
+    for path, why in ((pipe, "regular"), (device, "regular"), (Path(tmp_path), "regular"), (long, "1 MiB")):
+        with pytest.raises(EnvironmentError_, match=why) as caught:
+            sidecar.read_labels(path)
+        assert caught.value.code == "E510"
+        assert str(path) in caught.value.what

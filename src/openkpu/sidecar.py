@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 from openkpu.errors import EnvironmentError_, InputError
 
 _MAX_BYTES: Final = 1 << 20
+_LABELS_FIX: Final = "Give a text file with one class name a line, or model.json."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,9 @@ def find(model: str | os.PathLike[str]) -> Sidecar | None:
 
 def read(path: Path) -> Sidecar:
     """Read one sidecar; E510 when it cannot be read, E415 when it does not say what it should."""
+    content = _bytes(path, "Check the path and its permissions.")
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            _refuse(path, "it is larger than 1 MiB")
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise EnvironmentError_(
-            "E510",
-            f"the file {path} cannot be read",
-            where=str(path),
-            why=str(error),
-            fix="Check the path and its permissions.",
-        ) from error
+        data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         _refuse(path, f"it is not JSON: {error}")
     if not isinstance(data, dict) or not isinstance(data.get("input", {}), dict):
@@ -73,18 +65,30 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         if labels is None:
             _refuse(where, 'it has no "labels"')
         return labels
+    content = _bytes(where, _LABELS_FIX)
     try:
-        if where.stat().st_size > _MAX_BYTES:
-            _refuse(where, "it is larger than 1 MiB")
-        return tuple(line.strip() for line in where.read_text("utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnvironmentError_(
-            "E510",
-            f"the file {where} cannot be read",
-            where=str(where),
-            why=str(error),
-            fix="Give a text file with one class name a line, or model.json.",
-        ) from error
+        return tuple(line.strip() for line in content.decode("utf-8").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise _unreadable(where, str(error), _LABELS_FIX) from error
+
+
+def _bytes(path: Path, fix: str) -> bytes:
+    """Read a small regular file. A device or a pipe has no end, or nobody at its other end: it is not opened."""
+    try:
+        if not path.is_file():
+            why = "it is not a regular file" if path.exists() else "nothing has this name"
+            raise _unreadable(path, why, fix)
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error), fix) from error
+    if len(content) > _MAX_BYTES:
+        raise _unreadable(path, "it is larger than 1 MiB", fix)
+    return content
+
+
+def _unreadable(path: Path, why: str, fix: str) -> EnvironmentError_:
+    return EnvironmentError_("E510", f"the file {path} cannot be read", where=str(path), why=why, fix=fix)
 
 
 def _labels(path: Path, value: Any) -> tuple[str, ...] | None:

@@ -45,8 +45,9 @@ def test_labels_must_fit_some_output():
     one = [Prediction("x", (np.zeros(3, np.float32),), 0.1)]
     assert fitting(["a", "b"], one) is None
     with pytest.raises(InputError) as caught:
-        readings(one, ["a", "b"])
+        readings(one, ["a", "b"], origin="names.txt")
     assert caught.value.code == "E434"
+    assert caught.value.where == "names.txt"
 
 
 def test_vectors():

@@ -145,18 +145,19 @@ def fitting(labels: Sequence[str] | None, results: Sequence[Prediction]) -> Sequ
 
 
 def readings(
-    results: Sequence[Prediction], labels: Sequence[str] | None = None, top: int = 5
+    results: Sequence[Prediction], labels: Sequence[str] | None = None, top: int = 5, *, origin: str = "labels"
 ) -> list[list[Ranking | None]]:
     """Rank every output that is a vector; None stands for the others. One list for each result.
 
-    ``labels`` name the outputs that have as many values; ``InputError`` E434 when there is none.
+    ``labels`` name the outputs that have as many values; ``InputError`` E434 when there is none, which
+    names ``origin``, where they came from.
     """
     if labels is not None and fitting(labels, results) is None:
         sizes = [a.size for a in results[0].outputs if is_vector(a)]
         raise InputError(
             "E434",
             f"{len(labels)} labels do not fit the outputs",
-            where="labels",
+            where=origin,
             why=f"outputs with one value a class: {sizes} values" if sizes else "no output has one value a class",
             fix="give the labels of this model",
         )

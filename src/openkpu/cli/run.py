@@ -67,7 +67,7 @@ def run(
     Read on: kpu compare --help measures against the float model. In Python: openkpu.load(file).run(array).
     """
     from openkpu import load, sidecar
-    from openkpu.analyze.predict import fitting, predict, readings
+    from openkpu.analyze.predict import Ranking, fitting, predict, readings
     from openkpu.analyze.predict import save as save_outputs
     from openkpu.analyze.yolo import decode
     from openkpu.report import progress
@@ -85,7 +85,9 @@ def run(
         boxes = [decode(p.outputs[0], wanted, classes=classes, threshold=threshold, nms=nms) for p in results]
     if beside is not None:
         names = beside.labels if boxes is not None else fitting(beside.labels, results)
-    rankings = readings(results, names, top) if boxes is None else [[None] * len(p.outputs) for p in results]
+    rankings: list[list[Ranking | None]] = [[None] * len(p.outputs) for p in results]
+    if boxes is None:
+        rankings = readings(results, names, top, origin=str(labels))
     if save is not None:
         save_outputs(save, results)
     if as_json:

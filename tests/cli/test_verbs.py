@@ -12,6 +12,7 @@ from openkpu.analyze.yolo import decode
 from openkpu.float.data import load_samples
 from openkpu.kmodel import v3
 from openkpu.kmodel.program import Dequantize, DType
+from openkpu.kpu.limits import MAX_THREADS
 
 VERBS = ("check", "compile", "run", "compare", "inspect")
 
@@ -152,6 +153,7 @@ def test_errors_as_json(kpu, tmp_path):
         ("check", "a.onnx", "--input-shape", "x=1,3,0,4"),
         ("run", "a.kmodel", "b.png", "--engine", "warp"),
         ("run", "a.kmodel", "b.png", "--anchors", "1,a"),
+        ("run", "a.kmodel", "b.png", "--threads", str(MAX_THREADS + 1)),
     ],
 )
 def test_wrong_usage_is_exit_2(kpu, args):
@@ -185,6 +187,10 @@ def test_ctrl_c_is_130_and_quiet(kpu, kmodel, monkeypatch):
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
+def test_every_allowed_number_of_threads_runs(kpu, kmodel, pictures):
+    assert kpu("run", kmodel, pictures / "picture_0.png", "--threads", MAX_THREADS).exit_code == 0
+
+
 def test_run_saves_and_traces(kpu, kmodel, pictures, tmp_path):
     result = kpu("run", kmodel, pictures, "--save", tmp_path / "o.npz", "--trace", tmp_path / "steps")
     assert result.exit_code == 0, result.stderr

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from openkpu.kpu.limits import MAX_THREADS
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 InputShape = Annotated[
     list[str] | None,
@@ -29,7 +31,7 @@ InputRange = Annotated[
         metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"
     ),
 ]
-Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of this computer to use.")]
+Threads = Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of this computer to use.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Use only N of the pictures, evenly spread.", metavar="N")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A float model (ONNX).")]
 Kmodel = Annotated[Path, typer.Argument(metavar="KMODEL", help="A kmodel file.")]

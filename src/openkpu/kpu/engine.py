@@ -19,12 +19,11 @@ from openkpu.errors import EnvironmentError_, InputError
 from openkpu.kpu import reference
 from openkpu.kpu.checks import check_ai_ram, check_layer, check_out
 from openkpu.kpu.layer import KpuLayer
+from openkpu.kpu.limits import MAX_THREADS
 from openkpu.kpu.monitor import Monitor
 
 REFERENCE: Final = "reference"
 """Name of the NumPy reference where an instruction set is named."""
-
-MAX_THREADS: Final = 64
 
 
 @functools.cache

@@ -60,7 +60,7 @@ class Model:
         self._session: Session | None = None
         self._busy = threading.Lock()
         self.findings: list[Finding] = []
-        """What the last ``run(check=True)`` found."""
+        """What the ``run(check=True)`` that ended last found, whichever thread it was in."""
 
     @property
     def version(self) -> int:
@@ -133,7 +133,11 @@ class Model:
         from openkpu.runtime.session import Session
 
         if not self._busy.acquire(blocking=False):  # another thread is running this model: use memories of its own
-            return Session(self.program, engine=engine, threads=threads).run(*arrays, trace=trace)
+            own = Session(self.program, engine=engine, threads=threads, check=check)
+            outputs = own.run(*arrays, trace=trace)
+            if check:
+                self.findings = own.findings
+            return outputs
         try:
             session = self._session
             if session is None or (session.engine, session.threads, session.check) != (engine, threads, check):

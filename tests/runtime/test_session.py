@@ -198,6 +198,24 @@ def test_threads_may_share_a_model() -> None:
     assert results == [True] * 80
 
 
+def test_a_check_while_another_thread_runs_is_still_a_check() -> None:
+    late = b.conv(64, 1000, 3, 4, 8, 40, to_main=0)  # reads what nothing has written
+    model = openkpu.Model(b.program(b.conv(0, 2000, 3, 4, 8, 40), late))
+    model.run(PICTURE, check=True)
+    want = model.findings
+    assert want
+    model.findings = []
+
+    def meanwhile(index: int, step: p.Step, array: np.ndarray) -> None:
+        if index == 0:
+            thread = threading.Thread(target=lambda: model.run(PICTURE, check=True))
+            thread.start()
+            thread.join()
+
+    model.run(PICTURE, trace=meanwhile)
+    assert model.findings == want
+
+
 def test_import_is_light() -> None:
     code = (
         "import openkpu, sys; openkpu.load; "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -162,14 +164,32 @@ class Model:
             temporary.write_bytes(data)
             os.replace(temporary, target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise EnvironmentError_(
-                "E511",
-                f"the file {target} cannot be written",
-                where=str(target),
-                why=str(error),
-                fix="Check the folder and its permissions.",
-            ) from error
+            with suppress(OSError):  # the folder may be no folder
+                temporary.unlink()
+            raise _unwritable(f"the file {target} cannot be written", target, str(error)) from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise ``EnvironmentError_`` E511 when ``save`` could not write there; leaves nothing behind.
+
+    For use before long work whose result goes there.
+    """
+    target = Path(path)
+    folder = target.parent
+    try:
+        if not folder.is_dir():
+            why = "it is not a folder" if folder.exists() else "nothing has this name"
+            raise _unwritable(f"there is no folder {folder}", target, why)
+        if target.exists() and not target.is_file():
+            raise _unwritable(f"{target} cannot be written", target, "it is a folder or a device, not a file")
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell: root, read-only file systems
+            pass
+    except (OSError, ValueError) as error:
+        raise _unwritable(f"no file can be written into the folder {folder}", target, str(error)) from error
+
+
+def _unwritable(what: str, target: Path, why: str) -> EnvironmentError_:
+    return EnvironmentError_("E511", what, where=str(target), why=why, fix="Check the folder and its permissions.")
 
 
 def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Model:

@@ -306,10 +306,19 @@ def test_the_sidecar_gives_normalisation_and_labels(kpu, net, pictures, tmp_path
     assert "labels are from" in run.stdout
 
 
-def test_compile_refuses_to_write_nowhere(kpu, net, pictures, tmp_path):
-    result = kpu("compile", net, "--calibration", pictures, "-o", tmp_path / "no" / "a.kmodel")
+@pytest.mark.parametrize("out", ["no/a.kmodel", "file/a.kmodel", "folder", "device"])
+def test_compile_refuses_at_once_to_write_nowhere(kpu, net, pictures, tmp_path, monkeypatch, out):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/null")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("openkpu.compiler.compile", None)  # calling it would be an internal error
+    result = kpu("compile", net, "--calibration", pictures, "-o", tmp_path / out)
     assert result.exit_code == 1
-    assert "E511" in result.stderr
+    assert result.stderr.startswith("error E511")
+    named = tmp_path / out if "/" not in out else (tmp_path / out).parent
+    assert str(named) in "".join(result.stderr.split())
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_compare(kpu, net, pictures, compiled):

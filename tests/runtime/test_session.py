@@ -11,6 +11,7 @@ import program_builders as b
 import pytest
 
 import openkpu
+from openkpu.api import check_writable
 from openkpu.errors import EnvironmentError_, InputError, MemoryLimitError, OpenKPUError, UnsupportedError
 from openkpu.kmodel import program as p
 from openkpu.kmodel import v3
@@ -164,8 +165,23 @@ def test_save_and_load(tmp_path: Path) -> None:
     swapped = openkpu.load(byteswap(path.read_bytes()))
     np.testing.assert_array_equal(swapped.run(PICTURE)[0], want)
     assert len(swapped.notes) == 1
-    with pytest.raises(EnvironmentError_, match="E511"):
-        model.save(tmp_path / "no" / "folder.kmodel")
+    for nowhere in (tmp_path / "no" / "folder.kmodel", path / "file.kmodel"):
+        with pytest.raises(EnvironmentError_, match="E511"):
+            model.save(nowhere)
+        with pytest.raises(EnvironmentError_, match=f"folder {nowhere.parent}"):
+            check_writable(nowhere)
+
+
+def test_a_folder_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new.kmodel")
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(EnvironmentError_, match=f"into the folder {tmp_path}"):
+        check_writable(tmp_path / "new.kmodel")
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:

@@ -54,11 +54,13 @@ def compile(
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
     """
+    from openkpu.api import check_writable
     from openkpu.compiler import compile as run
     from openkpu.report import compile as report
     from openkpu.report import progress
     from openkpu.report.console import Printer, print_json
 
+    check_writable(output)  # before the long work
     scale = options.normalisation(model, mean, std, input_range)
     with progress.bars(quiet=as_json) as move:
         compiled = run(

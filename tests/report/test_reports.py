@@ -156,6 +156,20 @@ def test_classes(n):
     assert ("softmax" in text) == (n == 1)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_narrow_terminals_keep_the_labels(scale):
+    values = np.full(10, 0.1, np.float32) if scale == 0 else np.linspace(0, 3, 10).astype(np.float32)
+    labels = [f"bird of {k}" for k in range(10)]
+    made = [Prediction("a.png", (values,), 0.004)]
+    text = printed(lambda p: run.show(made, [[rank(values, labels, 3)]], None, None, (28, 28), p), 40)
+    assert fits(text, 40)
+    assert text.count("bird of ") == 3
+    long = [f"great spotted {k} woodpecker of the woods" for k in range(10)]
+    text = printed(lambda p: run.show(made, [[rank(values, long, 3)]], None, None, (28, 28), p), 40)
+    assert fits(text, 40)
+    assert text.count("great") == 3
+
+
 def test_boxes_in_pixels_and_a_warning_beyond_ten():
     made = [Prediction("street.jpg", (np.zeros((30, 4, 4), np.float32),), 0.004)]
     box = Box(1, 0.75, 0.25, 0.5, 0.5, 1.0)

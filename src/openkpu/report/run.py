@@ -75,7 +75,7 @@ def show(
         if i:
             printer.line("")
         printer.line(
-            (words.middle(p.name, printer.width - 24), "bold"),
+            (words.middle(p.name, printer.width - 27), "bold"),
             (f"  {p.seconds * 1000:.3g} ms on this computer", words.DIM),
         )
         if boxes is not None:
@@ -102,8 +102,11 @@ def _names(results: Sequence[Prediction]) -> list[str]:
 def _ranking(ranking: Ranking, printer: Printer, title: str) -> None:
     if title:
         printer.line("  ", (title, words.DIM))
-    width = min(max(words.cells(e.label) for e in ranking.entries), printer.width - 50)
-    room = min(30, printer.width - width - 24)
+    # Labels and bars share what the margins, the percentages and the values leave; the bar is the first to shrink.
+    shared = printer.width - (13 if ranking.kind == "probabilities" else 24)
+    longest = max(words.cells(e.label) for e in ranking.entries)
+    room = min(30, max(4, shared - longest))
+    width = min(longest, shared - room)
     for place, e in enumerate(ranking.entries):
         style = words.GOOD if place == 0 else words.DIM
         value: Cell = "" if ranking.kind == "probabilities" else (f"  {e.value:9.4g}", words.DIM)
@@ -116,7 +119,7 @@ def _ranking(ranking: Ranking, printer: Printer, title: str) -> None:
             value,
         )
     if ranking.kind == "scores":
-        printer.line("  ", ("the output is scores; the bars show their softmax", words.DIM))
+        printer.paragraph("the output is scores; the bars show their softmax", indent=2, style=words.DIM)
 
 
 def _lines(results: Sequence[Prediction], readings: Sequence[Sequence[Ranking | None]], printer: Printer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import openkpu
+from openkpu.analyze.compare import OutputComparison
 from openkpu.errors import InputError
 
 
@@ -80,6 +81,29 @@ def test_a_wrong_preprocessing_shows(net, compiled, pictures):
     right = openkpu.compare(net, compiled.model, pictures, mean=100, std=60)
     wrong = openkpu.compare(net, compiled.model, pictures, mean=0, std=255)
     assert wrong.outputs[0].snr_db < right.outputs[0].snr_db - 10
+    assert right.warnings == ()
+    assert right.mean == pytest.approx((100, 100, 100))
+    assert right.std == pytest.approx((60, 60, 60))
+    far = openkpu.compare(net, compiled.model, pictures, input_range=(0, 0.01))
+    assert far.outputs[0].snr_db < 3
+    assert "mean, std or input range" in far.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "top1", "fitted", "unlike"),
+    [
+        (2.9, 5, False, True),
+        (-np.inf, None, False, True),
+        (3.1, 1, False, False),
+        (3.1, None, False, False),
+        (10, 0, False, True),
+        (30, 0, False, False),
+        (np.inf, 0, True, True),
+        (np.inf, 5, True, False),
+    ],
+)
+def test_when_outputs_look_unlike(snr_db, top1, fitted, unlike):
+    assert OutputComparison("y", (5,), fitted, snr_db, 0.5, None, top1).unlike == unlike
 
 
 def test_floats_are_pixels_after_preprocessing(net, compiled, pictures):

@@ -327,7 +327,11 @@ def test_compare(kpu, net, pictures, compiled):
     for part in ("first", "second", "scores", "of 5", "least squares"):
         assert part in result.stdout, part
     data = json.loads(kpu("compare", net, compiled, "--data", pictures, "--json").stdout)
-    assert set(data) == {"model", "kmodel", "pictures", "layers", "outputs", "notes", "worst", "sidecar"}
+    assert set(data) == {"model", "kmodel", "pictures", "layers", "outputs", "notes", "worst", "sidecar"} | {
+        *("warnings", "mean", "std")
+    }
+    assert data["warnings"] == []
+    assert "input: (pixel - 0) / 255" in result.stdout
     assert [x["layer"] for x in data["layers"]][:2] == ["first", "second"]
     assert data["outputs"][0]["snr_db"] > 20
     assert 0 <= data["outputs"][0]["top1"] <= 5

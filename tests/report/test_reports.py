@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,6 +135,15 @@ def test_comparison_names_the_worst():
     assert text.count("  worst") == 3
     assert "3 of 4" in text
     assert "0.125" in text
+
+
+def test_comparison_begins_with_the_preprocessing_and_the_warning():
+    doubtful = replace(comparison([]), mean=(1.0, 2.5, 3.0), std=(58.0,) * 3, warnings=("Other preprocessing.",))
+    text = printed(lambda p: compare.show(doubtful, p))
+    lines = text.splitlines()
+    assert lines[1] == "input: (pixel - [1, 2.5, 3]) / 58, pixels 0..255"
+    assert lines[3] == "warning: Other preprocessing."
+    assert "warning" not in printed(lambda p: compare.show(comparison([]), p))
 
 
 def test_exact_layers_are_called_exact():

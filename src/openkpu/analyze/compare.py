@@ -28,6 +28,14 @@ UNMATCHED_NOTE = (
     "The KPU layers of the file are not those that this OpenKPU makes of the model (another "
     "compiler, version or option, or another model), so only the outputs are compared."
 )
+PREPROCESSING_WARNING = (
+    "The outputs have next to nothing in common. Most likely mean, std or input range are not those that the kmodel "
+    "was compiled with (or it was made from another model): give the same as for compile."
+)
+UNLIKE_DB = 3.0
+"""Below this SNR the error is as large as the values: 8 bits alone do not do that."""
+DOUBTFUL_DB = 20.0
+"""Above this SNR a different best class is a near tie, not a sign of other pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +61,22 @@ class OutputComparison:
     max_error: float | None
     top1: int | None
 
+    @property
+    def unlike(self) -> bool:
+        """Whether it looks as if the two models had seen different pictures.
+
+        An SNR below 3 dB; or the best class never agrees and no good SNR speaks against it (a fitted one cannot).
+        """
+        return self.snr_db < UNLIKE_DB or (self.top1 == 0 and (self.fitted or self.snr_db < DOUBTFUL_DB))
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The answer of ``compare``. ``layers`` is empty where the file's layers could not be recognised."""
+    """The answer of ``compare``. ``layers`` is empty where the file's layers could not be recognised.
+
+    ``mean`` and ``std`` are what the pictures were normalised with, in pixels 0..255, one number a channel; None where
+    the input is no picture.
+    """
 
     model: str
     kmodel: str
@@ -64,6 +84,9 @@ class Comparison:
     layers: tuple[LayerComparison, ...]
     outputs: tuple[OutputComparison, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def worst(self, n: int = 3) -> tuple[LayerComparison, ...]:
         """Return the layers with the lowest SNR, worst first."""
@@ -121,20 +144,24 @@ def compare(
             if index in fits and nodes is not None:
                 _add(fits[index], nodes[index], array, values)
 
-        results = chip.run(_raw(array, params), trace=see if fits else None, threads=threads)
-        for end, result in zip(ends, results, strict=True):
+        chip_outputs = chip.run(_raw(array, params), trace=see if fits else None, threads=threads)
+        for end, result in zip(ends, chip_outputs, strict=True):
             end.add(result, values[end.name])
         if progress is not None:
             progress("compare", count, len(loaded))
     layers = tuple(_layer(i, n, fits[i]) for i, n in (nodes or {}).items())
     notes = (FIT_NOTE,) if nodes is not None else (UNMATCHED_NOTE,)
+    results = tuple(end.result() for end in ends)
     return Comparison(
         _title(model),
         "model" if isinstance(kmodel, Model) else _title(kmodel),
         len(loaded),
         layers,
-        tuple(end.result() for end in ends),
+        results,
         notes,
+        (PREPROCESSING_WARNING,) if any(r.unlike for r in results) else (),
+        None if params is None else tuple(float(v) for v in params.zero_point - params.offset / params.scale),
+        None if params is None else tuple(float(v) for v in 1 / params.scale),
     )
 
 

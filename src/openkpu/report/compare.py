@@ -18,6 +18,11 @@ FULL = 60.0
 def show(c: Comparison, printer: Printer) -> None:
     """Print both tables, the worst layers and the notes."""
     printer.line((c.model, "bold"), " and ", (c.kmodel, "bold"), f" on {words.plural(c.pictures, 'picture')}")
+    if c.mean is not None and c.std is not None:
+        printer.paragraph(f"input: (pixel - {_numbers(c.mean)}) / {_numbers(c.std)}, pixels 0..255", style=words.DIM)
+    for warning in c.warnings:
+        printer.line("")
+        printer.paragraph(warning, mark="warning: ", style=f"{words.HEAD} {words.BAD}")
     if c.layers:
         printer.heading("Layers", f"SNR against float, the bar ends at {FULL:.0f} dB")
         worst = {layer.step for layer in c.worst()} if len(c.layers) > 3 else set()
@@ -69,6 +74,12 @@ def show(c: Comparison, printer: Printer) -> None:
         printer.paragraph(names, mark="Worst layers: ")
     for note in c.notes:
         printer.paragraph(note, style=words.DIM)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Write one number where all channels share it."""
+    shown = [f"{v:.6g}" for v in values]
+    return shown[0] if len(set(shown)) == 1 else f"[{', '.join(shown)}]"
 
 
 def _likeness(db: float, cosine: float, printer: Printer) -> list[Cell]:

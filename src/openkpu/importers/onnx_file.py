@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from openkpu.errors import EnvironmentError_, FileFormatError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
+from openkpu.importers import foreign
 
 MAX_BYTES: Final = 512 << 20  # the largest flash of a K210 board holds 16 MiB, at most 64 MiB of float weights
 MAX_NODES: Final = 100_000
@@ -17,7 +18,7 @@ MIN_OPSET: Final = 7  # older operators broadcast and normalise by other rules
 def read_model(source: str | os.PathLike[str] | bytes) -> tuple[Any, str, str]:
     """Return the model, the name of the file for messages, and a short name for the graph.
 
-    ``EnvironmentError_`` E520: no such file; ``FileFormatError`` E150..E159: not a usable ONNX file.
+    ``EnvironmentError_`` E520: no such file; ``FileFormatError`` E149..E159: not a usable ONNX file.
     """
     onnx = require("onnx", "onnx")
     if isinstance(source, bytes):
@@ -29,9 +30,13 @@ def read_model(source: str | os.PathLike[str] | bytes) -> tuple[Any, str, str]:
         raise FileFormatError("E150", "the file is empty", where=where, fix="export the model again")
     if len(data) > MAX_BYTES:
         raise _too_large(len(data), where)
+    if kind := foreign.by_bytes(data):
+        raise _foreign(kind, where)
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf raises classes of its own, different ones in its two implementations
+        if kind := foreign.by_extension(where):
+            raise _foreign(kind, where) from error
         raise FileFormatError(
             "E150",
             "this is not an ONNX file, or it is cut off or damaged",
@@ -70,6 +75,10 @@ def _read(path: Path) -> bytes:
         raise EnvironmentError_(
             "E520", f"the file {path} cannot be read", where=str(path), why=str(error), fix="check the path"
         ) from error
+
+
+def _foreign(kind: foreign.Foreign, where: str) -> OpenKPUError:
+    return FileFormatError("E149", f"this is {kind.title}, not an ONNX model", where=where, fix=kind.fix)
 
 
 def _too_large(size: int, where: str) -> OpenKPUError:

@@ -122,4 +122,4 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert code(5) == "E453"
     with pytest.raises(EnvironmentError_) as caught:
         load_samples(tmp_path / "nothing", SHAPE)
-    assert caught.value.code == "E521"
+    assert caught.value.code == "E510"

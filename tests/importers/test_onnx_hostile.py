@@ -57,7 +57,7 @@ def test_not_onnx(tmp_path: Path) -> None:
     for missing in (tmp_path / "nothing.onnx", tmp_path):
         with pytest.raises(OpenKPUError) as caught:
             load(missing)
-        assert caught.value.code == "E520"
+        assert caught.value.code == "E510"
 
 
 def test_weights_that_are_not_numbers() -> None:

@@ -39,7 +39,7 @@ def load(
 
     ``input_shapes``: input name -> shape, for models whose H and W are open. ``outputs``: end the model at these
     tensors; operators that they do not need are not looked at. Everything wrong with the file or the model raises an
-    ``OpenKPUError`` (E149, E15x, E16x the file; E26x, E27x what the model does; E520, E501 the environment).
+    ``OpenKPUError`` (E149, E15x, E16x the file; E26x, E27x what the model does; E510, E501 the environment).
     """
     model, where, name = read_model(source)
     file = _File(model, where, outputs)

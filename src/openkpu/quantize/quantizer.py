@@ -35,6 +35,8 @@ CLIPPING_HANDICAP_DB: Final = 3.0
 """By how much a method that clips must be better than min-max. Pictures held back from calibration often resemble the
 others (frames of one video), so they flatter tight ranges; on foreign pictures min-max was best or close to it."""
 SPREAD_HANDICAP_DB: Final = 0.5
+FULL_HANDICAP_SNR_DB: Final = 20.0
+"""Under this SNR the handicaps shrink in proportion: where noise rules, small differences are real."""
 
 
 class Quantizer:
@@ -90,7 +92,9 @@ class Quantizer:
             for way in ways:
                 tried[way] = self.quantize(c, way, fitted, corrected, judged).snr_db
                 self.progress("quantise", len(tried), TRIALS)
-                if best is None or tried[way] > tried[best] + handicap:
+                if best is None or tried[way] > tried[best] + handicap * float(
+                    np.clip(tried[best] / FULL_HANDICAP_SNR_DB, 0, 1)
+                ):
                     best = way
             assert best is not None
             return best

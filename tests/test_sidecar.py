@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openkpu import sidecar
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 
 
 def write(folder, data, name="model.json"):
@@ -67,7 +67,7 @@ def test_labels_from_text_and_json(tmp_path):
     (tmp_path / "labels.txt").write_text("cat\n\n dog \n")
     assert sidecar.read_labels(tmp_path / "model.json") == ("a", "b")
     assert sidecar.read_labels(tmp_path / "labels.txt") == ("cat", "dog")
-    with pytest.raises(EnvironmentError_):
+    with pytest.raises(SetupError):
         sidecar.read_labels(tmp_path / "no.txt")
 
 
@@ -78,7 +78,7 @@ def test_what_has_no_end_is_not_read(tmp_path, suffix):
     device.symlink_to("/dev/zero")
     long.write_bytes(b"a" * ((1 << 20) + 1))
     for path, why in ((pipe, "regular"), (device, "regular"), (Path(tmp_path), "regular"), (long, "1 MiB")):
-        with pytest.raises(EnvironmentError_, match=why) as caught:
+        with pytest.raises(SetupError, match=why) as caught:
             sidecar.read_labels(path)
         assert caught.value.code == "E510"
         assert str(path) in caught.value.what

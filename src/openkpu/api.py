@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openkpu.errors import EnvironmentError_, FileFormatError
+from openkpu.errors import FileFormatError, SetupError
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel.detect import FileKind, Kind, byteswap, detect
 from openkpu.kmodel.program import KpuConv, Operand, Program, Step
@@ -170,7 +170,7 @@ class Model:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise ``EnvironmentError_`` E511 when ``save`` could not write there; leaves nothing behind.
+    """Raise ``SetupError`` E511 when ``save`` could not write there; leaves nothing behind.
 
     For use before long work whose result goes there.
     """
@@ -188,15 +188,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise _unwritable(f"no file can be written into the folder {folder}", target, str(error)) from error
 
 
-def _unwritable(what: str, target: Path, why: str) -> EnvironmentError_:
-    return EnvironmentError_("E511", what, where=str(target), why=why, fix="Check the folder and its permissions.")
+def _unwritable(what: str, target: Path, why: str) -> SetupError:
+    return SetupError("E511", what, where=str(target), why=why, fix="Check the folder and its permissions.")
 
 
 def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Model:
     """Load a kmodel from a path or from bytes.
 
     A byte-swapped V3 file (made for ``kpu.load_flash``) is swapped back, which ``Model.notes`` mentions.
-    ``EnvironmentError_`` E510 when the file cannot be read; ``FileFormatError`` E1xx, ``UnsupportedError`` E2xx or
+    ``SetupError`` E510 when the file cannot be read; ``FileFormatError`` E1xx, ``UnsupportedError`` E2xx or
     ``MemoryLimitError`` E3xx when it is not a model that can run.
     """
     data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else read_file(Path(source))
@@ -225,7 +225,7 @@ def read_file(path: Path) -> bytes:
     try:
         if not path.is_file():
             why = "it is a folder" if path.is_dir() else "nothing has this name"
-            raise EnvironmentError_("E510", f"there is no file {path}", where=str(path), why=why, fix="Check the path.")
+            raise SetupError("E510", f"there is no file {path}", where=str(path), why=why, fix="Check the path.")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise FileFormatError(
@@ -237,7 +237,7 @@ def read_file(path: Path) -> bytes:
             )
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise EnvironmentError_(
+        raise SetupError(
             "E510",
             f"the file {path} cannot be read",
             where=str(path),

@@ -52,5 +52,5 @@ class InputError(OpenKPUError):
     """E4xx: input data of the wrong shape, type or range."""
 
 
-class EnvironmentError_(OpenKPUError):  # noqa: N801, N818 - the built-in name is taken
+class SetupError(OpenKPUError):
     """E5xx: a missing file, a missing extra, a tool that is not there."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from openkpu.errors import EnvironmentError_
+from openkpu.errors import SetupError
 
 
 def require(module: str, extra: str) -> Any:
-    """Import ``module`` or raise ``EnvironmentError_`` E501 that says which ``pip install`` brings it."""
+    """Import ``module`` or raise ``SetupError`` E501 that says which ``pip install`` brings it."""
     try:
         return importlib.import_module(module)
     except ImportError as e:
         package = module.partition(".")[0]
-        raise EnvironmentError_(
+        raise SetupError(
             "E501",
             f"the Python package '{package}' is needed for this",
             why=str(e),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 
 _MAX_BYTES: Final = 1 << 20
 _LABELS_FIX: Final = "Give a text file with one class name a line, or model.json."
@@ -87,8 +87,8 @@ def _bytes(path: Path, fix: str) -> bytes:
     return content
 
 
-def _unreadable(path: Path, why: str, fix: str) -> EnvironmentError_:
-    return EnvironmentError_("E510", f"the file {path} cannot be read", where=str(path), why=why, fix=fix)
+def _unreadable(path: Path, why: str, fix: str) -> SetupError:
+    return SetupError("E510", f"the file {path} cannot be read", where=str(path), why=why, fix=fix)
 
 
 def _labels(path: Path, value: Any) -> tuple[str, ...] | None:

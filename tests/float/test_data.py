@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 from openkpu.float.data import Sample, load_samples
 
 RNG = np.random.default_rng(0)
@@ -120,6 +120,6 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert code(np.full(SHAPE, 300)) == "E455"
     assert code(np.full(SHAPE, "a")) == "E455"
     assert code(5) == "E453"
-    with pytest.raises(EnvironmentError_) as caught:
+    with pytest.raises(SetupError) as caught:
         load_samples(tmp_path / "nothing", SHAPE)
     assert caught.value.code == "E510"

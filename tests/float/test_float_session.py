@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openkpu.errors import EnvironmentError_, InputError, UnsupportedError
+from openkpu.errors import InputError, SetupError, UnsupportedError
 from openkpu.extras import require
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
@@ -62,7 +62,7 @@ def test_a_graph_that_onnxruntime_refuses() -> None:
 
 
 def test_missing_extra_says_how_to_get_it() -> None:
-    with pytest.raises(EnvironmentError_) as caught:
+    with pytest.raises(SetupError) as caught:
         require("no_such_package_here.inner", "onnx")
     assert caught.value.fix == "pip install 'openkpu[onnx]'"
     assert "no_such_package_here" in caught.value.what

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx_zoo import build, node, ops
 
-from openkpu.errors import EnvironmentError_, FileFormatError, InputError, OpenKPUError, UnsupportedError
+from openkpu.errors import FileFormatError, InputError, OpenKPUError, SetupError, UnsupportedError
 from openkpu.graph.ir import Graph
 from openkpu.importers.onnx import load
 
@@ -198,7 +198,7 @@ def test_functions_that_explode_or_call_themselves() -> None:
 
 def test_without_the_onnx_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(EnvironmentError_) as caught:
+    with pytest.raises(SetupError) as caught:
         load(GOOD)
     assert caught.value.fix == "pip install 'openkpu[onnx]'"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kpu_cases import cases, identity_table, registers
 from numpy.typing import NDArray
 
-from openkpu.errors import EnvironmentError_, InputError, MemoryLimitError
+from openkpu.errors import InputError, MemoryLimitError, SetupError
 from openkpu.k210 import AI_LINES, AI_RAM_BYTES
 from openkpu.kpu import engine, reference
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -106,7 +106,7 @@ def test_instruction_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
             assert engine.default_isa() == isa
         monkeypatch.setenv("OPENKPU_ISA", "avx1024")
         engine.default_isa.cache_clear()
-        with pytest.raises(EnvironmentError_, match="avx1024") as e:
+        with pytest.raises(SetupError, match="avx1024") as e:
             engine.run_layer(layer, ram)
         assert e.value.code == "E540"
         monkeypatch.delenv("OPENKPU_ISA")

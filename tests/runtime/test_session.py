@@ -12,7 +12,7 @@ import pytest
 
 import openkpu
 from openkpu.api import check_writable
-from openkpu.errors import EnvironmentError_, InputError, MemoryLimitError, OpenKPUError, UnsupportedError
+from openkpu.errors import InputError, MemoryLimitError, OpenKPUError, SetupError, UnsupportedError
 from openkpu.kmodel import program as p
 from openkpu.kmodel import v3
 from openkpu.kmodel.detect import Kind, byteswap
@@ -166,9 +166,9 @@ def test_save_and_load(tmp_path: Path) -> None:
     np.testing.assert_array_equal(swapped.run(PICTURE)[0], want)
     assert len(swapped.notes) == 1
     for nowhere in (tmp_path / "no" / "folder.kmodel", path / "file.kmodel"):
-        with pytest.raises(EnvironmentError_, match="E511"):
+        with pytest.raises(SetupError, match="E511"):
             model.save(nowhere)
-        with pytest.raises(EnvironmentError_, match=f"folder {nowhere.parent}"):
+        with pytest.raises(SetupError, match=f"folder {nowhere.parent}"):
             check_writable(nowhere)
 
 
@@ -180,13 +180,13 @@ def test_a_folder_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    with pytest.raises(EnvironmentError_, match=f"into the folder {tmp_path}"):
+    with pytest.raises(SetupError, match=f"into the folder {tmp_path}"):
         check_writable(tmp_path / "new.kmodel")
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path, Path("a\0b")):
-        with pytest.raises(EnvironmentError_, match="E510"):
+        with pytest.raises(SetupError, match="E510"):
             openkpu.load(path)
     huge = tmp_path / "huge"
     with huge.open("wb") as f:

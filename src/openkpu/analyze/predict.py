@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 
 if TYPE_CHECKING:
     from openkpu.api import Model
@@ -110,8 +110,8 @@ def _folder(trace: Path, name: str) -> Path:
     return folder
 
 
-def _unwritable(path: Path, error: OSError) -> EnvironmentError_:
-    return EnvironmentError_(
+def _unwritable(path: Path, error: OSError) -> SetupError:
+    return SetupError(
         "E511",
         f"{path} cannot be written",
         where=str(path),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ def load_samples(source: Any, shape: Sequence[int], *, limit: int | None = None)
     Pillow's ``BILINEAR`` (which averages when it shrinks), not keeping the aspect: uint8. Arrays are not resized:
     uint8 stays, whole numbers 0..255 become uint8, floats become float32; (H, W, C) is told from (C, H, W) by shape.
 
-    ``EnvironmentError_`` E510: no such path. ``InputError`` E452: nothing there, E453: unreadable, E454: wrong shape,
+    ``SetupError`` E510: no such path. ``InputError`` E452: nothing there, E453: unreadable, E454: wrong shape,
     E455: wrong values, E456: the order of the dimensions cannot be told, E457: which array of an .npz is not clear.
     """
     target = tuple(int(d) for d in shape)
@@ -87,7 +87,7 @@ def _from_path(path: Path, shape: tuple[int, ...]) -> list[_Maker]:
             )  # fmt: skip
         return [m for f in files for m in _from_file(f, shape)]
     if not path.is_file():
-        raise EnvironmentError_(
+        raise SetupError(
             "E510", f"there is no file or folder {path}", where=str(path), fix="check the path of the samples"
         )
     return _from_file(path, shape)

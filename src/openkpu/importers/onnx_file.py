@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from openkpu.errors import EnvironmentError_, FileFormatError, OpenKPUError, UnsupportedError
+from openkpu.errors import FileFormatError, OpenKPUError, SetupError, UnsupportedError
 from openkpu.extras import require
 from openkpu.importers import foreign
 
@@ -18,7 +18,7 @@ MIN_OPSET: Final = 7  # older operators broadcast and normalise by other rules
 def read_model(source: str | os.PathLike[str] | bytes) -> tuple[Any, str, str]:
     """Return the model, the name of the file for messages, and a short name for the graph.
 
-    ``EnvironmentError_`` E510: no such file; ``FileFormatError`` E149..E159: not a usable ONNX file.
+    ``SetupError`` E510: no such file; ``FileFormatError`` E149..E159: not a usable ONNX file.
     """
     onnx = require("onnx", "onnx")
     if isinstance(source, bytes):
@@ -67,12 +67,12 @@ def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
             why = "it is a folder" if path.is_dir() else "nothing has this name"
-            raise EnvironmentError_("E510", f"there is no file {path}", where=str(path), why=why, fix="check the path")
+            raise SetupError("E510", f"there is no file {path}", where=str(path), why=why, fix="check the path")
         if path.stat().st_size > MAX_BYTES:
             raise _too_large(path.stat().st_size, str(path))
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise EnvironmentError_(
+        raise SetupError(
             "E510", f"the file {path} cannot be read", where=str(path), why=str(error), fix="check the path"
         ) from error
 

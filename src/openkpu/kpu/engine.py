@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import EnvironmentError_, InputError
+from openkpu.errors import InputError, SetupError
 from openkpu.kpu import reference
 from openkpu.kpu.checks import check_ai_ram, check_layer, check_out
 from openkpu.kpu.layer import KpuLayer
@@ -130,7 +130,7 @@ def _pack(layer: KpuLayer, isa: str) -> Any:
 
 def _checked_isa(isa: str) -> str:
     if isa not in available():
-        raise EnvironmentError_(
+        raise SetupError(
             "E540",
             f"the instruction set {isa!r} cannot be used here",
             where="argument isa or environment variable OPENKPU_ISA",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from openkpu.errors import EnvironmentError_
+from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -49,7 +49,7 @@ def _make_folder(dump: Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as e:
-        raise EnvironmentError_(
+        raise SetupError(
             "E512",
             "the folder for the dump cannot be written",
             where=str(dump),

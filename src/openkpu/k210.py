@@ -15,7 +15,6 @@ AI_LINE_BYTES: Final = 64  # [SDK] AI RAM is addressed in lines of 64 bytes
 AI_LINES: Final = AI_RAM_BYTES // AI_LINE_BYTES  # 32768: image_src_addr/image_dst_addr have 15 bits
 
 # -- clocks -------------------------------------------------------------------------------------------------------
-CPU_HZ: Final = 400_000_000  # [DS] default core clock
 KPU_HZ: Final = 400_000_000  # [SDK] demos set PLL1/KPU to 400 MHz
 
 # -- what one KPU layer can do ------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ DOWNLOAD_NS: Final = 21.4  # a byte, KPU -> main RAM
 UPLOAD_NS: Final = 16.6  # a byte, main RAM -> AI RAM by the CPU
 DEQUANTIZE_NS: Final = 7.6  # an element
 QUANTIZE_NS: Final = 40.0  # an element: a float division, rounding and clamp; estimated from its siblings
-QUANTIZED_ADD_NS: Final = 50.0  # an element
 POOL_TAP_NS: Final = 15.0  # an element and kernel tap; estimated
 FLOAT_MAC_NS: Final = 96.0  # a multiply-accumulate of a float matrix product
 

@@ -1,6 +1,6 @@
 """Element-wise functions of one variable, as small expression trees.
 
-An activation may be one ONNX node or a chain of them (``x * sigmoid(x)``); both become one ``Function`` that NumPy can
+An activation may be one ONNX node or a chain of them (``x * sigmoid(x)``); both become one ``Expr`` that NumPy can
 evaluate, that can go out as ONNX nodes, and whose kinks (where it is not smooth) are known, so that the activation
 table can put a segment border exactly there.
 """

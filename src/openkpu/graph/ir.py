@@ -159,7 +159,7 @@ class Graph:
         return f"{stem}.{i}"
 
     def validate(self) -> None:
-        """Check the invariants; ``ValueError`` names what is broken. Used after every pass in tests."""
+        """Check the invariants; ``ValueError`` names what is broken. Called after every pass."""
         seen = {id(t) for t in self.inputs}
         names: set[str] = {t.name for t in self.inputs}
         for n in self.nodes:

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.k210 import ACTIVATION_SEGMENTS
+from openkpu.k210 import (
+    ACT_MUL_BITS,
+    ACT_START_BITS,
+    ACTIVATION_SEGMENTS,
+    BN_ADD_BITS,
+    BN_MUL_BITS,
+    BN_SHIFT_MAX,
+)
 from openkpu.kpu.registers import LayerRegisters
 
 ACTIVATION_BYTES = ACTIVATION_SEGMENTS * 9
@@ -21,6 +28,11 @@ ACTIVATION_BYTES = ACTIVATION_SEGMENTS * 9
 def _signed(raw: NDArray[np.uint64], low: int, width: int) -> NDArray[np.int64]:
     """Extract a signed bit field from an array of u64."""
     return (raw << np.uint64(64 - low - width)).astype(np.int64) >> np.int64(64 - width)
+
+
+def _limits(bits: int) -> tuple[int, int]:
+    """Return the least and the greatest number of a signed field."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +55,9 @@ class BatchNorm:
     def encode(self) -> NDArray[np.uint64]:
         """Write u64 words (oc,); ``ValueError`` when a value does not fit its field."""
         for name, a, low, high in (
-            ("norm_mul", self.mul, -(1 << 23), (1 << 23) - 1),
-            ("norm_add", self.add, -(1 << 31), (1 << 31) - 1),
-            ("norm_shift", self.shift, 0, 15),
+            ("norm_mul", self.mul, *_limits(BN_MUL_BITS)),
+            ("norm_add", self.add, *_limits(BN_ADD_BITS)),
+            ("norm_shift", self.shift, 0, BN_SHIFT_MAX),
         ):
             if a.size and (a.min() < low or a.max() > high):
                 raise ValueError(f"{name} {a.min()}..{a.max()} is outside {low}..{high}")
@@ -73,8 +85,8 @@ class ActivationTable:
     def encode(self) -> bytes:
         """Write 144 bytes; ``ValueError`` when a value does not fit its field."""
         for name, a, low, high in (
-            ("x_start", self.x_start, -(1 << 35), (1 << 35) - 1),
-            ("y_mul", self.y_mul, -(1 << 15), (1 << 15) - 1),
+            ("x_start", self.x_start, *_limits(ACT_START_BITS)),
+            ("y_mul", self.y_mul, *_limits(ACT_MUL_BITS)),
             ("shift", self.shift, 0, 255),
             ("result_bias", self.bias, 0, 255),
         ):

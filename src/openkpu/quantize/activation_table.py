@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.graph.elementwise import Expr, Piece, X, pieces
-from openkpu.k210 import ACT_SHIFT_MAX, ACTIVATION_SEGMENTS
+from openkpu.k210 import ACT_MUL_BITS, ACT_SHIFT_MAX, ACT_START_BITS, ACTIVATION_SEGMENTS
 from openkpu.kpu.layer import ActivationTable
 from openkpu.kpu.reference import activate
 from openkpu.quantize.segment_fit import Segment, fit
@@ -112,10 +112,11 @@ def _from_curve(expr: Expr, scale: float, zp: int, span: tuple[float, float], sa
 
 
 def _encode(segments: list[Segment], unit: float) -> ActivationTable:
-    first = -(1 << 35)
+    last = (1 << (ACT_START_BITS - 1)) - 1
+    first = -last - 1
     starts, muls, shifts, biases = [], [], [], []
     for s in segments:
-        start = first if s.start == -math.inf else int(np.clip(np.rint(s.start * unit), first, (1 << 35) - 1))
+        start = first if s.start == -math.inf else int(np.clip(np.rint(s.start * unit), first, last))
         mul, shift = _fixed(s.slope / unit)
         starts.append(start)
         muls.append(mul)
@@ -139,7 +140,7 @@ def _fixed(slope: float) -> tuple[int, int]:
     if shift < 0:
         raise ValueError(f"activation slope {slope} is too steep for 16 bits")
     mul = round(slope * 2**shift)
-    if mul >= 1 << 15:
+    if mul >= 1 << (ACT_MUL_BITS - 1):
         shift -= 1
         mul = round(slope * 2**shift)
     return mul, shift

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import UnsupportedError
 from openkpu.graph.elementwise import Expr
-from openkpu.k210 import ACCUMULATOR_BITS, BN_SHIFT_MAX
+from openkpu.k210 import ACCUMULATOR_BITS, BN_ADD_BITS, BN_MUL_BITS, BN_SHIFT_MAX
 from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import BatchNorm, KpuLayer
@@ -21,6 +21,7 @@ from openkpu.quantize import weights
 from openkpu.quantize.activation_table import TableFit, build
 from openkpu.quantize.params import QParams
 
+MOST_MUL, MOST_ADD = 1 << (BN_MUL_BITS - 1), 1 << (BN_ADD_BITS - 1)
 UNIT_BITS = 16
 LEAST_UNIT_BITS = 6
 """Batch-norm units per output count: 2**16. The activation then needs a shift of 30 for slope 1, within the 31 used."""
@@ -98,9 +99,9 @@ def make_layer(
     zx = qin.zero_point
     for bits in range(UNIT_BITS, LEAST_UNIT_BITS - 1, -1):
         gain, add = ws / qout.scale * 2.0**bits, np.rint(real_bias / qout.scale * 2.0**bits)
-        mul, shift = _batch_norm(np.minimum(gain, 2.0**23))
+        mul, shift = _batch_norm(np.minimum(gain, float(MOST_MUL)))
         conv_bits, bn_bits = _ranges(wq, zx, mul, shift, add)
-        if np.abs(add).max() < 2**31 and gain.max() < 2**23 and max(conv_bits, bn_bits) <= ACCUMULATOR_BITS:
+        if np.abs(add).max() < MOST_ADD and gain.max() < MOST_MUL and max(conv_bits, bn_bits) <= ACCUMULATOR_BITS:
             break
     else:
         raise UnsupportedError(
@@ -152,10 +153,10 @@ def make_layer(
 def _batch_norm(gain: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (mul, shift) with ``mul / 2**shift`` closest to gain >= 0: mul below 2**23, shift at most 15."""
     with np.errstate(divide="ignore"):
-        room = np.floor(22 - np.log2(np.maximum(gain, 1e-30)))
+        room = np.floor(BN_MUL_BITS - 2 - np.log2(np.maximum(gain, 1e-30)))
     shift = np.clip(room, 0, BN_SHIFT_MAX)
     mul = np.rint(gain * 2.0**shift)
-    over = mul >= 2**23
+    over = mul >= MOST_MUL
     shift = np.where(over, shift - 1, shift)
     mul = np.where(over, np.rint(gain * 2.0**shift), mul)
     return mul.astype(np.int64), shift.astype(np.int64)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from openkpu.k210 import KPU_HZ
 from openkpu.report import words
 from openkpu.report.console import Printer
 from openkpu.report.table import Cell, Column
@@ -107,7 +108,7 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
         ("together".ljust(20), words.HEAD),
         f"{words.plural(len(decisions), 'layer'):>11}",
         f"{words.milliseconds(time):>10}",
-        ("   estimated, at 400 MHz", words.DIM),
+        (f"   estimated, at {KPU_HZ // 1_000_000} MHz", words.DIM),
     )
     printer.line("")
     bad = any(d.where == "not possible" or (d.where == "CPU" and d.how != "as usual") for d in decisions)

@@ -79,6 +79,11 @@ class Node:
         (t,) = self.outputs
         return t
 
+    def weights_and_bias(self, dtype: type[np.floating[Any]] = np.float32) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the constant weights and bias of a Conv or Gemm; a bias that is left out is zeros (oc,)."""
+        w = np.asarray(self.inputs[1].data, dtype)
+        return w, np.asarray(self.inputs[2].data, dtype) if len(self.inputs) > 2 else np.zeros(w.shape[0], dtype)
+
     @property
     def label(self) -> str:
         """How messages call this node: the source name and the operator."""

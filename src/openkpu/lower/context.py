@@ -29,7 +29,7 @@ class Decision:
     op: str
     shape: str
     where: str
-    """``KPU``, ``KPU after a rewrite`` or ``CPU``."""
+    """``KPU``, ``KPU after a rewrite``, ``CPU`` or ``not possible``."""
     how: str = ""
     why: str = ""
     fix: str = ""
@@ -138,6 +138,24 @@ class Context:
         if len(parts) == 1:
             return parts[0]
         return self.emit("KpuConcat", parts, (1, sum(p.shape[1] for p in parts), *parts[0].shape[2:]), stem)
+
+    def whole_lines(self, t: Tensor, w: NDArray[Any], stem: str) -> tuple[Tensor, NDArray[Any]]:
+        """Add zero channels to a map that does not fill whole lines, and to the dense kernel that reads it."""
+        c = t.shape[1]
+        wide = c + -c % View.whole(t).layout.group
+        if wide == c:
+            return t, w
+        eye = np.eye(wide, c, dtype=np.float32).reshape(wide, c, 1, 1)
+        t = self.kpu_conv(t, eye, np.zeros(wide, np.float32), f"{stem}.wide")
+        return t, np.concatenate([w, np.zeros((w.shape[0], wide - c, *w.shape[2:]), np.float32)], axis=1)
+
+    def pad(self, x: View, pads: tuple[int, int, int, int], stem: str, why: str, fix: str) -> View:
+        """Pad a whole map with zeros (top, left, bottom, right) on the CPU."""
+        top, left, bottom, right = pads
+        shape = (1, x.channels, x.height + top + bottom, x.width + left + right)
+        out = self.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=pads)
+        self.on_cpu("pad", x.tensor, out, why, fix)
+        return View.whole(out)
 
     def on_cpu(self, what: str, before: Tensor, after: Tensor, why: str, fix: str) -> None:
         """Record a trip of a map through main RAM that a rewrite costs, as a decision of its own."""

@@ -71,8 +71,7 @@ def _lower_now(ctx: Context, node: Node, x: View) -> None:
     fn = tail.fn
     pool = tail.pool
     a = node.attrs
-    w = np.asarray(node.inputs[1].data, np.float32)
-    b = np.asarray(node.inputs[2].data, np.float32) if len(node.inputs) > 2 else np.zeros(w.shape[0], np.float32)
+    w, b = node.weights_and_bias()
     stem = tail.before_pool.name
     out, pool_name = convolve(ctx, node, x, w, b, fn, pool if a["strides"] == (1, 1) or pool is None else None, stem)
     end = tail.before_pool
@@ -184,13 +183,12 @@ def _strided(
     ph, pw = x.physical
     if row // 2 + oh > ph // 2 or col // 2 + ow > pw // 2:
         return None
-    k = np.zeros((*w.shape[:2], 3, 3), np.float32)
-    k[:, :, row_slack : row_slack + w.shape[2], col_slack : col_slack + w.shape[3]] = w
+    k = _in_window(w, row_slack, col_slack)
     pool = "right_top2" if col % 2 else "left_top2"
     source = x.tensor
     if row % 2:
         # the window of an odd row reaches one row further down than that of the even row above it
-        if 2 * x.channels > MAX_CHANNELS or not _aligned(x):
+        if 2 * x.channels > MAX_CHANNELS or not x.fills_lines:
             return None
         shifted = ctx.identity(x.tensor, f"{stem}.shift", shift=(1, 0))
         near = np.zeros_like(k)
@@ -238,11 +236,9 @@ def _pad_to_fit(
     r = max(0, last[1] - le + w.shape[3] - x.width)
     b += max(0, MIN_SIZE - (x.height + t + b))
     r += max(0, MIN_SIZE - (x.width + le + r))
-    shape = (1, x.channels, x.height + t + b, x.width + le + r)
-    out = ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=(t, le, b, r))
     why = f"the KPU pads 1 pixel, on maps of at least {MIN_SIZE}x{MIN_SIZE}; this {x.width}x{x.height} map needs {pads}"
-    ctx.on_cpu("pad", x.tensor, out, why, "pad 1 pixel round 3x3 convolutions, and keep maps at 4x4 or more")
-    return View.whole(out), (0, 0, 0, 0)
+    fix = "pad 1 pixel round 3x3 convolutions, and keep maps at 4x4 or more"
+    return ctx.pad(x, (t, le, b, r), stem, why, fix), (0, 0, 0, 0)
 
 
 def _windows_ok(x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int]) -> bool:
@@ -258,9 +254,14 @@ def _embed(w: Array, depthwise: bool, top: int, left: int) -> Taps:
     if (kh, kw) == (1, 1) and (top, left) == (0, 0):
         return Taps(w, depthwise, 0, 0)
     dy, dx = min(max(1 - top, 0), 3 - kh), min(max(1 - left, 0), 3 - kw)
+    return Taps(_in_window(w, dy, dx), depthwise, 1 - top - dy, 1 - left - dx)
+
+
+def _in_window(w: Array, dy: int, dx: int) -> Array:
+    """Put a kernel into a 3x3 one of zeros, its first tap at (dy, dx)."""
     k = np.zeros((*w.shape[:2], 3, 3), np.float32)
-    k[:, :, dy : dy + kh, dx : dx + kw] = w
-    return Taps(k, depthwise, 1 - top - dy, 1 - left - dx)
+    k[:, :, dy : dy + w.shape[2], dx : dx + w.shape[3]] = w
+    return k
 
 
 def _regroup(w: Array, groups: int, channels: int) -> tuple[Array, int]:
@@ -274,13 +275,6 @@ def _regroup(w: Array, groups: int, channels: int) -> tuple[Array, int]:
     for g in range(groups):
         dense[g * per_out : (g + 1) * per_out, g * per_in : (g + 1) * per_in] = w[g * per_out : (g + 1) * per_out]
     return dense, 1
-
-
-def _aligned(x: View) -> bool:
-    """Whether another map can follow this one channel by channel in AI RAM."""
-    width = x.physical[1]
-    group = 4 if width <= 16 else 2 if width <= 32 else 1
-    return x.channels % group == 0
 
 
 def _check_limits(node: Node, x: View) -> None:
@@ -317,16 +311,14 @@ def _may_join_add(ctx: Context, node: Node) -> bool:
 def _as_fully_connected(ctx: Context, node: Node) -> None:
     """A convolution of a 1x1 map to a 1x1 map is a matrix product with the one tap that meets the pixel."""
     a = node.attrs
-    w, _ = _regroup(np.asarray(node.inputs[1].data, np.float32), a["group"], node.inputs[0].shape[1])
-    if a["group"] == node.inputs[0].shape[1] and a["group"] > 1 and w.shape[1] == 1:
-        w = np.stack([np.diag(w[:, 0, i, j]) for i in range(w.shape[2]) for j in range(w.shape[3])], -1).reshape(
-            w.shape[0], w.shape[0], w.shape[2], w.shape[3]
-        )
+    w, b = node.weights_and_bias()
+    w, groups = _regroup(w, a["group"], node.inputs[0].shape[1])
+    if groups > 1:
+        w = wide.dense(w)
     (row, beside_row), (col, beside_col) = (divmod(a["pads"][i], a["dilations"][i]) for i in (0, 1))
     # a dilated or far away kernel may have no tap on the pixel at all
     met = not (beside_row or beside_col) and row < w.shape[2] and col < w.shape[3]
     matrix = w[:, :, row, col] if met else np.zeros(w.shape[:2], np.float32)
-    b = np.asarray(node.inputs[2].data, np.float32) if len(node.inputs) > 2 else np.zeros(w.shape[0], np.float32)
     v = ctx.flat(node.inputs[0])
     if len(v.shape) != 2:
         v = ctx.emit("Reshape", [v], (1, v.shape[1]), f"{v.name}.vector", shape=(1, v.shape[1]))

@@ -43,8 +43,7 @@ def lower_gemm(ctx: Context, node: Node) -> None:
             why=f"the input is {'x'.join(map(str, x.shape))}; V3 multiplies one vector",
             fix="write it as a 1x1 convolution",
         )
-    w = np.asarray(node.inputs[1].data, np.float32)
-    b = np.asarray(node.inputs[2].data, np.float32) if len(node.inputs) > 2 else np.zeros(w.shape[0], np.float32)
+    w, b = node.weights_and_bias()
     lower_linear(ctx, node, x, w, np.broadcast_to(b.reshape(-1), w.shape[0]))
 
 

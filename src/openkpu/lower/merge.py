@@ -18,6 +18,7 @@ from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower import decide
 from openkpu.lower.context import Context
+from openkpu.lower.conv import lower_deferred
 from openkpu.lower.pool import pool_after, pool_for_view
 from openkpu.lower.tail import follow
 from openkpu.lower.view import View
@@ -44,9 +45,11 @@ def lower_add(ctx: Context, node: Node) -> None:
     if not v0.same_place(v1) or v0.step != 1 or min(v0.physical) < MIN_SIZE:
         terms = [_term(ctx, t, sign, cut=True) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
         v0, v1 = terms[0][0], terms[1][0]
-    terms.sort(key=lambda t: not aligned(t[0]))
-    if not aligned(terms[0][0]) and terms[0][0].tensor is not terms[1][0].tensor:
-        terms[0] = _padded(ctx, terms[0])
+    terms.sort(key=lambda t: not t[0].fills_lines)
+    if terms[0][0].tensor is not terms[1][0].tensor:
+        v0, w0, b0 = terms[0]
+        t, w0 = ctx.whole_lines(v0.tensor, w0, v0.tensor.name)
+        terms[0] = v0.on(t), w0, b0
     v0 = terms[0][0]
     if v0.channels + terms[1][0].channels > MAX_CHANNELS or min(v0.physical) < MIN_SIZE:
         raise UnsupportedError(
@@ -84,11 +87,10 @@ def lower_add(ctx: Context, node: Node) -> None:
 
 def _leave_out_large(ctx: Context, node: Node) -> None:
     """Run waiting convolutions on their own where all maps together are too many channels or bytes."""
-    from openkpu.lower.conv import lower_deferred
 
     def need() -> tuple[int, int]:
         sources = [ctx.deferred[id(t)].inputs[0] if id(t) in ctx.deferred else t for t in node.inputs]
-        maps = [layout(ctx.map(t)) for t in sources]
+        maps = [ctx.map(t).layout for t in sources]
         channels = sum(m.channels for m in maps)
         h, w = maps[0].height, maps[0].width
         return channels, sum(m.bytes for m in maps) + FeatureMapLayout(node.output.shape[1], h, w).bytes
@@ -109,28 +111,13 @@ def _term(ctx: Context, t: Tensor, sign: float, cut: bool = False) -> Term:
         v = ctx.map(conv.inputs[0])
         if v.step != 1 or cut:
             v = ctx.materialize(v, t.name)
-        w = np.asarray(conv.inputs[1].data, np.float32)
-        b = np.asarray(conv.inputs[2].data, np.float32) if len(conv.inputs) > 2 else np.zeros(w.shape[0], np.float32)
+        w, b = conv.weights_and_bias()
         return v, sign * w, sign * b
     v = ctx.map(t)
     if cut or v.step != 1:
         v = ctx.materialize(v, t.name)
     c = v.channels
     return v, sign * np.eye(c, dtype=np.float32).reshape(c, c, 1, 1), np.zeros(c, np.float32)
-
-
-def _padded(ctx: Context, term: Term) -> Term:
-    """Give a map more (zero) channels, so that its channels fill whole lines and another map can follow."""
-    v, w, b = term
-    c = v.channels
-    wide = c + -c % layout(v).group
-    t = ctx.kpu_conv(
-        v.tensor,
-        np.eye(wide, c, dtype=np.float32).reshape(wide, c, 1, 1),
-        np.zeros(wide, np.float32),
-        f"{v.tensor.name}.wide",
-    )
-    return v.on(t), np.concatenate([w, np.zeros((w.shape[0], wide - c, 1, 1), np.float32)], axis=1), b
 
 
 def _add_on_cpu(ctx: Context, node: Node) -> None:
@@ -143,8 +130,6 @@ def _add_on_cpu(ctx: Context, node: Node) -> None:
             why="the V3 runtime adds on the CPU; it has no subtraction",
             fix="negate the layer before it",
         )
-    from openkpu.lower.conv import lower_deferred
-
     for t in node.inputs:
         lower_deferred(ctx, t)
     a, b = (ctx.shaped(t) for t in node.inputs)
@@ -193,23 +178,13 @@ def _side_by_side(ctx: Context, node: Node) -> bool:
     for i, v in enumerate(views):
         t = v.tensor
         # a map can lie in one place only; a second appearance, and one that is not aligned, needs a copy of its own
-        if i < len(views) - 1 and not aligned(v):
+        if i < len(views) - 1 and not v.fills_lines:
             return False
         if any(t is u for u in tensors):
             t = ctx.identity(t, f"{t.name}.copy")
         tensors.append(t)
     ctx.values[id(node.output)] = first.on(ctx.concat(tensors, node.output.name))
     return True
-
-
-def layout(v: View) -> FeatureMapLayout:
-    """Return the layout of a view's map."""
-    return FeatureMapLayout(v.channels, *v.physical)
-
-
-def aligned(v: View) -> bool:
-    """Whether another map can follow channel by channel: its channels fill whole lines."""
-    return v.channels % layout(v).group == 0
 
 
 def _dims(t: Tensor) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from openkpu.graph.ir import Tensor
+from openkpu.kpu.fmap import FeatureMapLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,16 @@ class View:
     def channels(self) -> int:
         """Channels of the map."""
         return self.tensor.shape[1]
+
+    @property
+    def layout(self) -> FeatureMapLayout:
+        """How the map lies in AI RAM."""
+        return FeatureMapLayout(self.channels, *self.physical)
+
+    @property
+    def fills_lines(self) -> bool:
+        """Whether the channels fill whole lines of AI RAM, so that another map can follow channel by channel."""
+        return self.channels % self.layout.group == 0
 
     def spread_out(self) -> View:
         """Return the part of the map that the picture's pixels span, with the pixels in between."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
-from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower.context import Context
 from openkpu.lower.view import View
 
@@ -50,8 +49,9 @@ def gather(
     too_far = pads[0] > centre[0] or pads[1] > centre[1] or pads[2] > behind[0] or pads[3] > behind[1]
     if too_far or min(x.physical) < MIN_SIZE:
         # windows centred outside the map would read beyond what the shifted copies hold
-        x, pads = _padded(ctx, x, pads, stem), (0, 0, 0, 0)
-    t, w = _whole_lines(ctx, x.tensor, _dense(w) if depthwise else w, stem)
+        why = f"a wide kernel with padding {pads} beyond 'same'"
+        x, pads = ctx.pad(x, pads, stem, why, "use 'same' padding"), (0, 0, 0, 0)
+    t, w = ctx.whole_lines(x.tensor, dense(w) if depthwise else w, stem)
     c = t.shape[1]
     kernels: dict[tuple[int, int], Array] = {}
     for i in range(kh):
@@ -82,15 +82,6 @@ def gather(
     return view, np.concatenate(list(kernels.values()), axis=1), (*left, *right)
 
 
-def _padded(ctx: Context, x: View, pads: tuple[int, int, int, int], stem: str) -> View:
-    """Pad a whole map with zeros on the CPU; a map that stays under 4x4 is refused later."""
-    top, left, bottom, right = pads
-    shape = (1, x.channels, x.height + top + bottom, x.width + left + right)
-    out = ctx.emit("CpuPad", [x.tensor], shape, f"{stem}.pad", pads=pads)
-    ctx.on_cpu("pad", x.tensor, out, f"a wide kernel with padding {pads} beyond 'same'", "use 'same' padding")
-    return View.whole(out)
-
-
 def _split(offset: int) -> tuple[int, int]:
     """Return (shift, tap) of an offset: the tap is -1, 0 or 1 and on the shift's side."""
     tap = int(np.sign(offset))
@@ -106,20 +97,9 @@ def _shifted(ctx: Context, made: dict[tuple[int, int], Tensor], shift: tuple[int
     return made[shift]
 
 
-def _dense(w: Array) -> Array:
+def dense(w: Array) -> Array:
     """Write a depthwise kernel (c, 1, k, k) as a dense one."""
     c = w.shape[0]
-    dense = np.zeros((c, c, *w.shape[2:]), np.float32)
-    dense[range(c), range(c)] = w[:, 0]
-    return dense
-
-
-def _whole_lines(ctx: Context, t: Tensor, w: Array, stem: str) -> tuple[Tensor, Array]:
-    """Add zero channels where the map's channels do not fill whole lines, so that another map can follow it."""
-    c = t.shape[1]
-    wide = c + -c % FeatureMapLayout(*t.shape[1:]).group
-    if wide == c:
-        return t, w
-    eye = np.eye(wide, c, dtype=np.float32).reshape(wide, c, 1, 1)
-    t = ctx.kpu_conv(t, eye, np.zeros(wide, np.float32), f"{stem}.wide")
-    return t, np.concatenate([w, np.zeros((w.shape[0], wide - c, *w.shape[2:]), np.float32)], axis=1)
+    result = np.zeros((c, c, *w.shape[2:]), np.float32)
+    result[range(c), range(c)] = w[:, 0]
+    return result

@@ -20,8 +20,7 @@ def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c:
     p = x.producer
     only_reader = len(graph.consumers(x)) == 1 and not graph.is_output(x)
     if p is not None and p.op in ("Conv", "Gemm") and only_reader and all(t.is_constant for t in p.inputs[1:]):
-        w = np.asarray(p.inputs[1].data, np.float64)
-        b = np.asarray(p.inputs[2].data, np.float64) if len(p.inputs) > 2 else np.zeros(w.shape[0])
+        w, b = p.weights_and_bias(np.float64)
         w = w * k.reshape(-1, *[1] * (w.ndim - 1))
         p.inputs = [
             p.inputs[0],

@@ -39,8 +39,7 @@ def expand_prelu(graph: Graph) -> None:
             and p.attrs.get("group", 1) == 1
             and all(t.is_constant for t in p.inputs[1:])
         ):
-            w = np.asarray(p.inputs[1].data)
-            b = np.asarray(p.inputs[2].data) if len(p.inputs) > 2 else np.zeros(c, np.float32)
+            w, b = p.weights_and_bias()
             p.inputs = [
                 p.inputs[0],
                 graph.constant(f"{out.name}.w", np.concatenate([w, -w])),

@@ -245,9 +245,10 @@ class Quantizer:
     @staticmethod
     def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
         kernel, pool = node.inputs[1].shape[2], node.attrs["pool"]
-        key = (id(node.inputs[0]), kernel + 10 * node.attrs["depthwise"], pool, node.attrs.get("offset", 0))
+        depthwise = node.attrs["depthwise"]
+        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0))
         if key not in result.correlations:
-            result.correlations[key] = correlation(x, kernel, zero_point, pool, node.attrs["depthwise"])
+            result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise)
         return result.correlations[key]
 
 

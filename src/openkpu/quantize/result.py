@@ -34,8 +34,8 @@ class Quantized:
     layers: dict[int, QuantizedLayer] = field(default_factory=dict)
     params: dict[int, QParams] = field(default_factory=dict)
     tables: dict[int, bytes] = field(default_factory=dict)
-    correlations: dict[tuple[int, int, str, int], Correlation] = field(default_factory=dict, repr=False)
-    """Of the inputs, by tensor, kernel, pooling and offset: the parts of a split layer share them."""
+    correlations: dict[tuple[int, int, bool, str, int], Correlation] = field(default_factory=dict, repr=False)
+    """Of the inputs, by tensor, kernel, depthwise, pooling and offset: the parts of a split layer share them."""
     compensated: bool = False
     """Whether rounding errors of the weights were made to cancel (``rounding.compensated``)."""
     outputs: list[NDArray[Any]] = field(default_factory=list)

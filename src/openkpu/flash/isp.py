@@ -9,8 +9,9 @@ behaviour of the stub of kflash 1.1.6:
   blocks of 64 KiB, keeping what lies around. It answers when the last byte is programmed. It never reads back, and no
   operation reads flash: what the answers prove is that the right bytes reached the stub and that it programmed them.
 * every C0 toggles the stub between "inside" and "outside" of a packet. When one is lost, the stub takes the gaps
-  between packets for packets, and answers for an *older* packet again. So after any trouble ``resynchronize`` finds out
-  where it stands before an answer is believed.
+  between packets for packets, and answers for an *older* packet again. So after every write two small requests fill
+  its two buffers: then an answer to a write can only be one to the next write. After any trouble ``resynchronize``
+  finds out where the stub stands.
 
 The ROM's own change of baud rate (C6) is not used: it works with one kind of adapter only and would save a second.
 """
@@ -36,7 +37,6 @@ _SRAM_FRAME: Final = 1024
 ROM_NOP: Final = 0xC2
 ROM_WRITE: Final = 0xC3
 ROM_BOOT: Final = 0xC5
-DEBUG: Final = 0xD1
 NOP: Final = 0xD2
 WRITE: Final = 0xD4
 REBOOT: Final = 0xD5
@@ -44,6 +44,8 @@ SET_BAUD: Final = 0xD6
 INIT: Final = 0xD7
 ERASE: Final = 0xD8
 STATUS: Final = 0xD9
+
+_ANSWERING: Final = (ROM_NOP, ROM_WRITE, ROM_BOOT, *range(NOP, STATUS + 1))
 
 OK: Final = 0xE0
 BAD_CHECKSUM: Final = 0xE2
@@ -140,12 +142,12 @@ class Isp:
         self._waiting.clear()
 
     def receive(self, seconds: float) -> Answer | None:
-        """Return the next answer that is no debug message; ``None`` when none comes in time."""
+        """Return the next answer; ``None`` when none comes in time."""
         end = self.clock.monotonic() + seconds
         while True:
             while self._waiting:
                 raw = self._waiting.pop(0)
-                if len(raw) >= 2 and raw[0] != DEBUG:
+                if len(raw) >= 2 and raw[0] in _ANSWERING:  # else a debug message (D1), or noise
                     return Answer(raw[0], raw[1], raw[2:].decode("utf-8", "replace").strip())
             if self.clock.monotonic() >= end:
                 return None
@@ -259,7 +261,15 @@ class Isp:
             size = BLOCK_BYTES - (address + done) % BLOCK_BYTES  # a frame never crosses a block
             chunk = data[done : done + size]
             seconds = 15 + 30 * len(chunk) / self.port.baudrate  # the transfer, and time to erase and program a block
-            self._retried(packet(WRITE, address + done, chunk), seconds, "writing", address + done)
+            request = packet(WRITE, address + done, chunk)
+            for _ in range(_TRIES):
+                self._retried(request, seconds, "writing", address + done)
+                if self._in_step(NOP, STATUS):
+                    break
+                if not self.resynchronize():
+                    raise _lost("the flash program stopped answering while writing flash", address + done)
+            else:
+                raise _lost("the flash program keeps receiving damaged data while writing flash", address + done)
             done += len(chunk)
             progress(done)
 
@@ -280,13 +290,16 @@ class Isp:
         """
         for _ in range(6):
             self.clock.sleep(0.1)
-            probes = (NOP, NOP, STATUS)
-            if all(self._first_answer(plain(op)) == op for op in probes):
+            if self._in_step(NOP, NOP, STATUS):
                 return True
             self.forget()
             self.port.write(bytes([slip.END]))  # toggle it
             self.clock.sleep(0.3)
         return False
+
+    def _in_step(self, *probes: int) -> bool:
+        """Whether each of these small requests is answered at once, and by itself."""
+        return all(self._first_answer(plain(op)) == op for op in probes)
 
     def _first_answer(self, request: bytes) -> int | None:
         self.send(request)

@@ -11,16 +11,17 @@ Progress = Callable[[str, int, int], None]
 
 
 @contextmanager
-def bars(*, quiet: bool = False) -> Iterator[Progress]:
-    """Yield a function that moves the bar of a stage; the bars vanish at the end."""
+def bars(*, quiet: bool = False, in_bytes: bool = False) -> Iterator[Progress]:
+    """Yield a function that moves the bar of a stage; the bars vanish at the end. ``total`` 0: nobody knows it."""
     if quiet or not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    amount = DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), amount, TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as shown:
         tasks = {"import": shown.add_task("reading", total=None)}
 
@@ -28,7 +29,7 @@ def bars(*, quiet: bool = False) -> Iterator[Progress]:
             if "import" in tasks:
                 shown.remove_task(tasks.pop("import"))
             if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = shown.add_task(stage, total=total or None)
+            shown.update(tasks[stage], completed=done, total=total or None)
 
         yield move

@@ -50,7 +50,7 @@ def pack(
     Read on: kpu flash --help writes it onto a board, kpu unpack --help looks inside. In Python:
     openkpu.flash.pack.plan.
     """
-    from openkpu.api import check_writable, save_file
+    from openkpu.files import check_writable, write_file
     from openkpu.flash.pack import plan
     from openkpu.report import layout as report
     from openkpu.report import words
@@ -65,7 +65,7 @@ def pack(
     check_writable(output)
     layout = plan(requests, firmware, force=force)
     data = layout.to_kfpkg() if kind == ".kfpkg" else layout.to_image()
-    save_file(output, data)
+    write_file(output, data)
     if as_json:
         print_json(
             {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from openkpu.api import save_file
 from openkpu.errors import SetupError
+from openkpu.files import write_file
 from openkpu.flash import flash_list
 from openkpu.flash.kfpkg import Package
 
@@ -41,5 +41,5 @@ def extract(package: Package, folder: str | os.PathLike[str], *, force: bool = F
                 why=str(error),
                 fix="Check the folder and its permissions, or give another with -o.",
             ) from error
-        save_file(target, data)
+        write_file(target, data)
     return list(targets)

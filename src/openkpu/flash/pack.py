@@ -113,7 +113,9 @@ def plan(
 
 def describe(package: Package) -> Layout:
     """Say of every part what it is and how a script loads it, and of the whole what will not work."""
-    placed = tuple(sorted((_placed(p) for p in package.parts), key=lambda p: p.part.address))
+    other = any(p.address == 0 and (code := _program(p)) and kmodel_versions(code) is None for p in package.parts)
+    parts = sorted(package.parts, key=lambda p: p.address)
+    placed = tuple(_placed(p, maixpy=not other) for p in parts)
     notes = [*map(str, overlaps(package.parts)), *warnings(package.parts), *_compatibility(placed)]
     return Layout(package, placed, tuple(notes))
 
@@ -179,15 +181,15 @@ def _unique(parts: list[Part]) -> list[Part]:
     return found
 
 
-def _placed(part: Part) -> Placed:
+def _placed(part: Part, *, maixpy: bool) -> Placed:
     """Describe one part by its bytes as they will lie in flash (without the frame of a program)."""
     kind = detect(byteswap(part.data) if part.reverse4 else part.data)
-    maixpy = ""
-    if kind.kind in (Kind.V3, Kind.V4, Kind.ENCRYPTED):
-        maixpy = f"kpu.load(0x{part.address:06x})"
-    elif kind.kind is Kind.V3_SWAPPED:
-        maixpy = f"kpu.load_flash(0x{part.address:06x}, {_STREAM_ARGUMENTS})"
-    return Placed(part, kind, _title(part, kind), maixpy)
+    line = ""
+    if maixpy and kind.kind in (Kind.V3, Kind.V4, Kind.ENCRYPTED):
+        line = f"kpu.load(0x{part.address:06x})"
+    elif maixpy and kind.kind is Kind.V3_SWAPPED:
+        line = f"kpu.load_flash(0x{part.address:06x}, {_STREAM_ARGUMENTS})"
+    return Placed(part, kind, _title(part, kind), line)
 
 
 def _title(part: Part, kind: FileKind) -> str:

@@ -23,10 +23,10 @@ class SerialPort:
     def __init__(self, name: str, baud: int) -> None:
         serial = extras.require("serial", "flash")
         self._name = name
-        self._failures = (OSError, serial.SerialException)
+        self._failures = _failures(serial)
         try:
             self._port: Any = serial.serial_for_url(name, baudrate=baud, timeout=0.05, exclusive=True)
-        except (OSError, ValueError, serial.SerialException) as error:
+        except (ValueError, *self._failures) as error:
             raise _cannot_open(name, error) from error
 
     @property
@@ -97,6 +97,15 @@ class SerialPort:
             fix="Plug the board in again (another cable, another USB port) and repeat the command; use --slow if it "
             "happens again.",
         )
+
+
+def _failures(serial: Any) -> tuple[type[Exception], ...]:
+    """Return what pyserial lets through when a port fails: on Unix also termios.error, which is no OSError."""
+    try:
+        import termios
+    except ImportError:
+        return OSError, serial.SerialException
+    return OSError, serial.SerialException, termios.error
 
 
 def _cannot_open(name: str, error: Exception) -> SetupError:

@@ -23,10 +23,11 @@ class SerialPort:
     def __init__(self, name: str, baud: int) -> None:
         serial = extras.require("serial", "flash")
         self._name = name
-        self._failures = _failures(serial)
+        self._failures: tuple[type[Exception], ...] = _failures(serial)
+        self._refusals: tuple[type[Exception], ...] = (ValueError, OverflowError, *self._failures)
         try:
             self._port: Any = serial.serial_for_url(name, baudrate=baud, timeout=0.05, exclusive=True)
-        except (ValueError, *self._failures) as error:
+        except self._refusals as error:
             raise _cannot_open(name, error) from error
 
     @property
@@ -38,7 +39,7 @@ class SerialPort:
     def baudrate(self, baud: int) -> None:
         try:
             self._port.baudrate = baud
-        except (*self._failures, ValueError, OverflowError) as error:
+        except self._refusals as error:
             raise SetupError(
                 "E528",
                 f"the serial port cannot do {baud} baud",

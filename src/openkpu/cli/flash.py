@@ -88,10 +88,10 @@ def flash(
         layout = pack.describe(kfpkg.Package(tuple(parts)))
         program_source = stub.find(bootloader)
         result.stub = program_source.source
-        if not as_json:
-            layout_report.show(layout, Printer())
     line = SerialPort(port, BAUD)
     try:
+        if layout is not None and not as_json:
+            layout_report.show(layout, Printer())
         with progress.bars(quiet=as_json, in_bytes=True) as move:
             if sram:
                 flasher.run_in_sram(line, port, program, chosen, result=result, progress=move)

@@ -24,7 +24,7 @@ def pack(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE[@ADDRESS][:be]...",
+            metavar="FILE[@ADDRESS][:be]",
             help="Files and where they go; a kfpkg brings all its files. ':be' swaps a V3 model for kpu.load_flash.",
         ),
     ] = None,

@@ -19,7 +19,7 @@ FAST_BAUD: Final = 1_500_000
 MAX_BAUD: Final = 4_000_000
 _SLOW_PAUSE: Final = 0.5
 Progress = Callable[[str, int, int], None]
-"""``progress(stage, done, total)``."""
+"""``progress(stage, done, total)``; bytes, or nothing that can be counted where the total is 0."""
 
 
 @dataclass(slots=True)
@@ -133,9 +133,8 @@ def flash(
 
 def _start_stub(isp: Isp, stub: bytes, board: str | None, result: Result, progress: Progress) -> None:
     """Get the flash program to run and answer; E523, E525, E526, E527."""
-    progress("connect", 0, 1)
+    progress("connect", 0, 0)
     result.board = isp.enter(board)
-    progress("connect", 1, 1)
     isp.load(stub, lambda done: progress("start", done, len(stub)))
     isp.boot()
     isp.clock.sleep(0.1)
@@ -208,9 +207,8 @@ def run_in_sram(
     begin = clock.monotonic()
     result.bytes_total = len(program)
     isp = Isp(port, clock, pause=_SLOW_PAUSE if options.slow else 0.1)
-    progress("connect", 0, 1)
+    progress("connect", 0, 0)
     result.board = isp.enter(options.board)
-    progress("connect", 1, 1)
 
     def move(done: int) -> None:
         result.bytes_written = done

@@ -91,8 +91,8 @@ def warnings(parts: Sequence[Part]) -> Iterator[str]:
         size = p.size
         if p.address < end and p.address + size > FILE_SYSTEM_ADDRESS and size:
             yield (
-                f"{p.name} lies in the file system of MaixPy (/flash, 0x{FILE_SYSTEM_ADDRESS:06x} to the end): MaixPy "
-                "formats it at boot, or overwrites the file later"
+                f"{p.name} lies in the file system of MaixPy (/flash, 0x{FILE_SYSTEM_ADDRESS:06x} to the end): "
+                "scripts that save files, or a format at boot, will overwrite it"
             )
         if not has_firmware and 0 < p.address < LARGEST_FIRMWARE:
             yield (

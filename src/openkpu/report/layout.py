@@ -59,8 +59,8 @@ def _table(placed: tuple[Placed, ...], printer: Printer) -> None:
         Column("address"),
         Column("last byte", optional=1),
         Column("bytes", right=True),
-        Column("file", flexible=True, least=16),
-        Column("what it is", flexible=True, least=16),
+        Column("file", flexible=True, least=28),
+        Column("what it is", flexible=True, least=24),
     ]
     rows: list[list[Cell]] = []
     for i, p in enumerate(placed):

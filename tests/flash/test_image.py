@@ -76,7 +76,7 @@ def test_reads_what_was_written_last(writes: list[tuple[int, bytes]]) -> None:
         expected[address : address + len(data)] = data
     assert image.read(0, 6000) == expected
     assert image.read_words(8, 3) == struct.unpack_from("<3I", expected, 8)
-    assert image.to_bytes() == expected[: max((a + len(d) for a, d in writes), default=0)]
+    assert image.to_bytes() == expected[: max((a + len(d) for a, d in writes if d), default=0)]
 
 
 @pytest.mark.parametrize(("address", "size"), [(-1, 4), (FLASH_BYTES - 3, 4), (FLASH_BYTES, 1), (1 << 40, 1)])
@@ -92,6 +92,15 @@ def test_the_whole_image() -> None:
     image.write(100, b"x")
     assert image.to_bytes(whole=True) == b"\xff" * 100 + b"x" + b"\xff" * (FLASH_BYTES - 101)
     assert len(image) == FLASH_BYTES
+
+
+def test_a_name_makes_a_part() -> None:
+    image = FlashImage()
+    for i in range(100):
+        image.write(i, b"x")
+    image.write(200, b"y", "named")
+    assert [p.name for p in image.parts] == ["named"]
+    assert image.to_bytes() == b"x" * 100 + b"\xff" * 100 + b"y"
 
 
 def test_parts_and_erase() -> None:
@@ -174,6 +183,8 @@ def test_image_parts_cover_all_that_is_not_erased(used: list[bool], tail: int) -
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
+    (tmp_path / "empty.kfpkg").write_bytes(kfpkg.write(Package(())))
+    assert code(FlashImage.load, tmp_path / "empty.kfpkg") == "E125"
     assert code(FlashImage.load, tmp_path) == "E510"
     assert code(FlashImage.load, tmp_path / "no") == "E510"
     for data in (b"", b"hello", b"\x7fELF" + bytes(99), b"\x1c\0\0\0TFL3" + bytes(99)):

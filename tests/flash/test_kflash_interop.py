@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from isp_device import SRAM
-from test_serial_port import Board
+from pty_board import Board
 
 from openkpu.flash import kfpkg, stub
 from openkpu.flash.kfpkg import Package
 from openkpu.flash.layout import Part
 
+pytest.importorskip("pty", reason="pseudo terminals are a thing of Unix")
 kflash = pytest.importorskip("kflash", reason="kflash is not installed: pip install 'openkpu[flash]'")
 
 

@@ -60,6 +60,12 @@ def test_models_go_where_maixpy_looks_and_one_after_the_other(files: dict[str, P
     assert places(plan(requests)) == [("swapped.kmodel", 0x300000), ("v3.kmodel", 0x310000), ("v4.kmodel", 0x320000)]
 
 
+def test_an_address_in_the_name_counts(files: dict[str, Path]) -> None:
+    named = files["v3.kmodel"].rename(files["v3.kmodel"].with_name("v3_0x500000.kmodel"))
+    assert places(plan([Request(named)])) == [("v3_0x500000.kmodel", 0x500000)]
+    assert places(plan([Request(named, 0x400000)])) == [("v3_0x500000.kmodel", 0x400000)]
+
+
 def test_a_large_firmware_moves_the_models(files: dict[str, Path]) -> None:
     files["maixpy4.bin"].write_bytes(MAIXPY4 + bytes(0x300000))
     assert places(plan([Request(files["v3.kmodel"])], files["maixpy4.bin"])) == [
@@ -106,10 +112,13 @@ def test_files_of_one_name_get_names_that_differ(files: dict[str, Path]) -> None
 
 def test_a_package_brings_its_files(files: dict[str, Path], tmp_path: Path) -> None:
     first = plan([Request(files["v3.kmodel"])], files["maixpy3.bin"])
-    (tmp_path / "first.kfpkg").write_bytes(first.to_kfpkg())
+    package = kfpkg.Package(first.package.parts, {"read me.txt": b"hello"})
+    package = kfpkg.Package(package.parts, {kfpkg.safe_name(n): d for n, d in package.extras.items()})
+    (tmp_path / "first.kfpkg").write_bytes(kfpkg.write(package))
     both = plan([Request(tmp_path / "first.kfpkg"), Request(files["swapped.kmodel"])])
     assert places(both) == [("maixpy3.bin", 0), ("v3.kmodel", 0x300000), ("swapped.kmodel", 0x310000)]
     assert both.package.parts[0].sha256_prefix
+    assert both.package.extras == {"read_me.txt": b"hello"}
 
 
 def test_overlaps(files: dict[str, Path]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from isp_device import STUB, Device
+from isp_device import STUB
+from pty_board import Board
 
 from openkpu.errors import SetupError
 from openkpu.flash import kfpkg
@@ -22,53 +21,6 @@ from openkpu.flash.port import SerialPort, names
 
 serial = pytest.importorskip("serial", reason="pyserial is not installed: pip install 'openkpu[flash]'")
 pty = pytest.importorskip("pty", reason="pseudo terminals are a thing of Unix")
-
-
-class RealClock:
-    """Real time for a device that runs beside the test."""
-
-    def __init__(self) -> None:
-        self.settled: Callable[[], None] = lambda: None
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.001))
-
-
-class Board(threading.Thread):
-    """The simulated device at the other end of a pseudo terminal, in its bootloader as after BOOT and RESET by hand."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.device = Device(clock=RealClock())  # type: ignore[arg-type]
-        self.device.ignore_baud = True
-        self.master, self.slave = os.openpty()
-        import tty
-
-        tty.setraw(self.slave)
-        os.set_blocking(self.master, False)
-        self.name_of_port = os.ttyname(self.slave)
-        self.stopped = False
-
-    def run(self) -> None:
-        while not self.stopped:
-            try:
-                data = os.read(self.master, 65536)
-            except BlockingIOError:
-                time.sleep(0.0005)
-                continue
-            self.device.write(data)
-            out, self.device._out = self.device._out, b""
-            if out:
-                os.write(self.master, out)
-
-    def close(self) -> None:
-        self.stopped = True
-        self.join(5)
-        os.close(self.master)
-        os.close(self.slave)
 
 
 @pytest.fixture

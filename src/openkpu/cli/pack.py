@@ -36,9 +36,10 @@ def pack(
 ) -> None:
     """Put models (and a firmware) together into one file for the board's flash.
 
-    A model without an address goes to 0x300000, where MaixPy's examples look for it, or to the next free block of 64
-    KiB after it. You get the map of the flash and the line for your script, and you are told what will not work: files
-    that overlap, a model in the file system, a kmodel version that the firmware does not load.
+    A model without an address (FILE@ADDRESS, or one in its name as in face_0x500000.kmodel) goes to 0x300000, where
+    MaixPy's examples look for it, or to the next free block of 64 KiB after it. You get the map of the flash and the
+    line for your script, and you are told what will not work: files that overlap, a model in the file system, a kmodel
+    version that the firmware does not load.
 
     \b
     Examples:

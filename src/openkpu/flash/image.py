@@ -31,10 +31,11 @@ _ADDRESS_IN_NAME: Final = re.compile(r"(?:^|[_@-])(0[xX][0-9a-fA-F]{1,7})(?![0-9
 
 
 class FlashImage:
-    """16 MiB of flash. Erased bytes are 0xFF. ``parts`` lists what was written, in order."""
+    """16 MiB of flash. Erased bytes are 0xFF. ``parts`` lists what was written under a name, in order."""
 
     def __init__(self) -> None:
         self._data: Final = bytearray([ERASED]) * FLASH_BYTES
+        self._end = 0
         self.parts: list[Part] = []
 
     def __len__(self) -> int:
@@ -50,15 +51,22 @@ class FlashImage:
         return struct.unpack(f"<{count}I", self.read(address, 4 * count))
 
     def write(self, address: int, data: bytes, name: str = "") -> None:
-        """Put ``data`` at ``address``, over what was there; E322 outside the flash."""
-        self.add(Part(name or f"data at 0x{address:06x}", address, bytes(data)))
+        """Put ``data`` at ``address``, over what was there; with a name it is listed as a part. E322 outside."""
+        if name:
+            self.add(Part(name, address, bytes(data)))
+        else:
+            self._put("a write", address, data)
 
     def add(self, part: Part) -> None:
         """Put a part where it belongs, over what was there; E322 outside the flash."""
-        stored = part.stored
-        check_fits(part.name, part.address, len(stored))
-        self._data[part.address : part.address + len(stored)] = stored
+        self._put(part.name, part.address, part.stored)
         self.parts.append(part)
+
+    def _put(self, name: str, address: int, data: bytes) -> None:
+        check_fits(name, address, len(data))
+        self._data[address : address + len(data)] = data
+        if data:
+            self._end = max(self._end, address + len(data))
 
     def erase(self, address: int = 0, size: int = FLASH_BYTES) -> None:
         """Set bytes to 0xFF; E322 outside the flash. Parts that lay there completely are forgotten."""
@@ -81,9 +89,8 @@ class FlashImage:
         return next((p for p in reversed(self.parts) if p.address <= address < p.end), None)
 
     def to_bytes(self, *, whole: bool = False) -> bytes:
-        """Return the content from address 0 to the end of the last part, or all 16 MiB."""
-        end = FLASH_BYTES if whole else max((p.end for p in self.parts), default=0)
-        return bytes(self._data[:end])
+        """Return the content from address 0 to the last byte that was ever written, or all 16 MiB."""
+        return bytes(self._data[: FLASH_BYTES if whole else self._end])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FlashImage:
@@ -105,10 +112,20 @@ def file_parts(name: str, data: bytes, address: int | None = None) -> list[Part]
     """Return the parts that one file brings; ``address`` overrules what a kmodel's name or kind implies."""
     kind = detect(data).kind
     if kind is Kind.KFPKG or data[:4] == b"PK\x03\x04":
-        return list(kfpkg.read(data).parts)
+        parts = list(kfpkg.read(data).parts)
+        if not parts:
+            raise FileFormatError(
+                "E125",
+                f"{name} holds nothing to flash",
+                where=name,
+                why="its table of files is empty",
+                fix="Pack it again with kpu pack.",
+            )
+        return parts
     if kind in KMODELS:
-        return [Part(name, address if address is not None else address_in(name, MODEL_ADDRESS), data)]
-    at = address_in(name, 0) if address is None else address
+        named = address_in(name) if address is None else address
+        return [Part(name, MODEL_ADDRESS if named is None else named, data)]
+    at = address_in(name) or 0 if address is None else address
     if at != 0 and data:
         return [Part(name, at, data)]
     if kind in (Kind.EMPTY, Kind.TEXT, Kind.ONNX, Kind.TFLITE, Kind.ZIP) or data[:4] == b"\x7fELF":
@@ -137,10 +154,10 @@ def image_parts(name: str, data: bytes) -> list[Part]:
     ]
 
 
-def address_in(name: str, otherwise: int) -> int:
+def address_in(name: str) -> int | None:
     """Return the address in a name such as ``face_at_0x300000.kmodel``."""
     found = _ADDRESS_IN_NAME.findall(name)
-    return int(found[-1], 16) if found else otherwise
+    return int(found[-1], 16) if found else None
 
 
 def folder_parts(folder: Path) -> list[Part]:
@@ -169,4 +186,4 @@ def folder_parts(folder: Path) -> list[Part]:
             why=f"it has no {flash_list.NAME}, and no file has an address in its name",
             fix="Name the files with their addresses (face_0x300000.kmodel), or give a kfpkg.",
         )
-    return [part for p in named for part in file_parts(p.name, read_file(p), address_in(p.name, 0))]
+    return [part for p in named for part in file_parts(p.name, read_file(p))]

@@ -1,7 +1,8 @@
 """Put files in place: which address each gets, what is swapped, what will not work on the board.
 
-A file without an address goes to the first free block of 64 KiB from 0x300000 on, where MaixPy's examples look for a
-model: the flash program on the board works in blocks of this size, so no two files ever share one.
+A file without an address, neither given nor in its name (``face_0x500000.kmodel``), goes to the first free block of 64
+KiB from 0x300000 on, where MaixPy's examples look for a model: the flash program on the board works in blocks of this
+size, so no two such files ever share one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from openkpu.api import read_file
 from openkpu.errors import FileFormatError
 from openkpu.flash import kfpkg
 from openkpu.flash.firmware import is_framed, kmodel_versions, unframe
-from openkpu.flash.image import KMODELS, FlashImage
+from openkpu.flash.image import KMODELS, FlashImage, address_in
 from openkpu.flash.kfpkg import Package, safe_name
 from openkpu.flash.layout import Part, check_apart, check_fits, free_address, overlaps, warnings
 from openkpu.k210 import MAIN_RAM_BYTES
@@ -28,7 +29,7 @@ _STREAM_ARGUMENTS: Final = "1, 0xC000, 60000000"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to pack; without an address a free place is chosen."""
+    """A file to pack; without an address the one in its name counts, or a free place is chosen."""
 
     path: Path
     address: int | None = None
@@ -89,17 +90,22 @@ def plan(
 ) -> Layout:
     """Read the files and give each its place.
 
-    A kfpkg among them brings all its parts. ``force``: overlapping files are a warning, not E321.
+    A kfpkg among them brings all its files. ``force``: overlapping files are a warning, not E321.
     E510, E125-E127 for files that cannot be used, E320-E322 for places.
     """
     parts = [] if firmware is None else [_firmware(Path(firmware))]
     free: list[Part] = []
+    extras: dict[str, bytes] = {}
     for request in requests:
         data = read_file(request.path)
         kind = detect(data)
         if kind.kind is Kind.KFPKG and request.address is None and not request.big_endian:
-            parts += (replace(p, name=safe_name(p.name)) for p in kfpkg.read(data).parts)
+            package = kfpkg.read(data)
+            parts += (replace(p, name=safe_name(p.name)) for p in package.parts)
+            extras |= {safe_name(name): content for name, content in package.extras.items()}
         else:
+            if request.address is None:
+                request = replace(request, address=address_in(request.path.name))
             (free if request.address is None else parts).append(_file(request, data, kind))
     for part in free:  # files with an address came first, the others go around them, in the order given
         parts.append(replace(part, address=free_address(parts, part.size)))
@@ -108,7 +114,9 @@ def plan(
         check_fits(p.name, p.address, p.size)
     if not force:
         check_apart(placed)
-    return describe(Package(tuple(sorted(placed, key=lambda p: p.address))))
+    for p in placed:
+        extras.pop(p.name, None)
+    return describe(Package(tuple(sorted(placed, key=lambda p: p.address)), extras))
 
 
 def describe(package: Package) -> Layout:

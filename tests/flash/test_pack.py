@@ -167,6 +167,22 @@ def test_files_without_a_place(files: dict[str, Path]) -> None:
     assert code([Request(files["v3.kmodel"].with_name("nothing"))]) == "E510"
 
 
+def test_the_python_on_the_page(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files["v3.kmodel"].rename(tmp_path / "net.kmodel")
+    files["big.kmodel"].rename(tmp_path / "big.kmodel")
+    files["maixpy4.bin"].rename(tmp_path / "maixpy.bin")
+    page = (Path(__file__).parents[2] / "docs" / "flashing.md").read_text("utf-8")
+    code = page[page.index("## In Python") :].split("```")[1].removeprefix("text\n")
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    image = scope["image"]
+    assert isinstance(image, FlashImage)
+    assert image.read(0x300000, 28) == V3[:28]
+    assert image.read(0x600000, 4) == bytes([0, 0, 0, 3])
+    assert image.findings == []
+
+
 def test_the_flat_image_is_what_flashing_the_package_gives(files: dict[str, Path], tmp_path: Path) -> None:
     layout = plan([Request(files["v3.kmodel"]), Request(files["font.bin"], 0xA00000)], files["maixpy4.bin"])
     (tmp_path / "a.kfpkg").write_bytes(layout.to_kfpkg())

@@ -14,7 +14,7 @@ from openkpu.errors import SetupError
 from openkpu.flash.isp import Clock, Transport
 from openkpu.flash.layout import Part
 
-_BOOT_SECONDS: Final = 15.0
+_BOOT_SECONDS: Final = 40.0  # the first boot after an erase formats /flash
 _BYTES_A_SECOND: Final = 100_000  # far slower than any board, for time limits only
 _CHUNK: Final = 16384
 _RAW_PROMPT: Final = b"raw REPL; CTRL-B to exit\r\n>"

@@ -198,15 +198,25 @@ def test_flash_a_model(kpu, kmodel, port, bootloader, monkeypatch, more):
     assert port.closed == 2
 
 
-def test_ctrl_c_says_how_far_it_came(kpu, kmodel, port, bootloader, monkeypatch):
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({}, "the flash is as it was"),
+        ({"touched": True, "bytes_written": 65536, "bytes_total": 200000}, "Interrupted: 65,536 of 200,000 bytes"),
+        ({"touched": True, "erased": True, "bytes_total": 9}, "the chip was erased, and 0 of 9 bytes"),
+        ({"touched": True, "written": [{"name": "a.bin"}]}, "Complete: a.bin"),
+    ],
+)
+def test_ctrl_c_says_how_far_it_came(kpu, kmodel, port, bootloader, monkeypatch, state, words):
     def stop(line, name, parts, program, options, *, result, progress):
-        result.bytes_written, result.bytes_total = 65536, 200000
+        for field, value in state.items():
+            setattr(result, field, value)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flasher, "flash", stop)
     result = kpu("flash", "P", kmodel, "--bootloader", bootloader)
     assert result.exit_code == INTERRUPTED
-    assert "65,536 of 200,000 bytes" in result.stderr
+    assert words in result.stderr
     assert port.closed == 1
 
 

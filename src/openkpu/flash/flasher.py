@@ -30,7 +30,10 @@ class Result:
     board: str = ""
     baud: int = BAUD
     stub: str = ""
+    touched: bool = False
+    """Something in flash may have changed."""
     erased: bool = False
+    """The whole chip was erased, or this had begun."""
     written: list[dict[str, Any]] = field(default_factory=list)
     """One entry for each part that is completely written: name, address, bytes."""
     bytes_written: int = 0
@@ -113,8 +116,8 @@ def flash(
                 _start_stub(isp, stub, options.board, result, progress)
         isp.init_flash(options.chip)
         if options.erase:
+            result.touched = result.erased = True
             isp.erase_chip(lambda seconds: progress("erase", int(seconds), 0))
-            result.erased = True
         for part in parts:
             _write(isp, part, result, progress)
         result.restarted = isp.reboot()
@@ -150,6 +153,7 @@ def _start_stub(isp: Isp, stub: bytes, board: str | None, result: Result, progre
 
 def _write(isp: Isp, part: Part, result: Result, progress: Progress) -> None:
     before = result.bytes_written
+    result.touched = True
 
     def move(done: int) -> None:
         result.bytes_written = before + done

@@ -40,13 +40,12 @@ def _checked(result: Result) -> str:
 def interrupted(result: Result, printer: Printer) -> None:
     """Say after Ctrl-C what state the board is in."""
     printer.line("")
-    if not result.bytes_written:
+    if not result.touched:
         printer.paragraph("Interrupted before anything was written: the flash is as it was.", style="bold red")
-        if result.erased:
-            printer.paragraph("But it was erased: flash a firmware before the next use.", style="bold red")
         return
     done = f"{result.bytes_written:,} of {result.bytes_total:,} bytes"
-    printer.paragraph(f"Interrupted: {done} were written, the file in progress is incomplete.", style="bold red")
+    before = "the chip was erased, and " if result.erased else ""
+    printer.paragraph(f"Interrupted: {before}{done} were written; the file in progress is damaged.", style="bold red")
     if result.written:
         printer.paragraph("Complete: " + ", ".join(w["name"] for w in result.written))
     printer.paragraph("Run the same command again; the bootloader is in ROM and cannot be damaged.")

@@ -34,9 +34,11 @@ COLUMNS: Final = (
     "utilisation",
     "bottleneck",
     "basis",
-    "main_bytes",
-    "ai_bytes",
+    "main_moved",
+    "ai_moved",
     "weights_bytes",
+    "main_used",
+    "ai_used",
 )
 """Columns of the CSV file and keys of a step in JSON."""
 
@@ -63,11 +65,15 @@ class StepProfile:
     """compute, fill, output, weights, overhead, DMA or CPU: the largest part of the time."""
     basis: str
     """How the time is known: fitted (KPU), measured, derived or inferred (CPU)."""
-    main_bytes: int
+    main_moved: int
     """Bytes read and written in main RAM, weights included."""
-    ai_bytes: int
+    ai_moved: int
     """Bytes read and written in AI RAM, each feature map once."""
     weights_bytes: int
+    main_used: int
+    """Bytes of the scratch buffer in main RAM that hold something needed during the step."""
+    ai_used: int
+    """The same of AI RAM."""
     layer: LayerTime | None = None
     work: Work | None = None
 
@@ -90,9 +96,11 @@ class StepProfile:
             None if self.utilisation is None else round(self.utilisation, 5),
             self.bottleneck,
             self.basis,
-            self.main_bytes,
-            self.ai_bytes,
+            self.main_moved,
+            self.ai_moved,
             self.weights_bytes,
+            self.main_used,
+            self.ai_used,
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -181,7 +189,7 @@ def profile(
     if not isinstance(model, Model):
         model = load(model)
     steps = [_input(o, model.version, cpu_mhz) for o in model.inputs]
-    summaries = summarize(model.steps)
+    summaries = summarize(model.program)
     steps += [_step(s, about, model.version, kpu_mhz, cpu_mhz) for s, about in zip(model.steps, summaries, strict=True)]
     return Profile(model.version, kpu_mhz, cpu_mhz, model.inputs, model.outputs, model.memory, tuple(steps))
 
@@ -226,6 +234,8 @@ def _input(o: Operand, version: int, cpu_mhz: float) -> StepProfile:
         main if in_ai else 2 * main,
         o.size if in_ai else 0,
         0,
+        0 if in_ai else main,
+        o.size if in_ai else 0,
     )
 
 
@@ -254,6 +264,8 @@ def _step(step: Step, about: StepSummary, version: int, kpu_mhz: float, cpu_mhz:
         main + weights,
         ai,
         weights,
+        about.main_bytes,
+        about.ai_bytes,
         cost.layer,
         cost.work,
     )

@@ -33,7 +33,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
-        "compiler": "errors extras k210 kpu kmodel api graph importers float passes lower quantize codegen",
+        "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "report": "errors files k210 kmodel runtime api graph estimate lower compiler analyze",

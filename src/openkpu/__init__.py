@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from openkpu.api import Model, load
     from openkpu.compiler import Compiled, check, compile
 
-__all__ = ["Compiled", "Model", "OpenKPUError", "Profile", "__version__", "check", "compare", "compile", "load", "profile"]
+__all__ = [
+    "Compiled",
+    "Model",
+    "OpenKPUError",
+    "Profile",
+    "__version__",
+    "check",
+    "compare",
+    "compile",
+    "load",
+    "profile",
+]
 
 __version__ = "0.1.0"
 

@@ -83,13 +83,15 @@ def _reason(s: StepProfile) -> str:
             f"so that it runs on a smaller map"
         )
     if pixels > 1.25 * w:
-        return f"a row of {w} pixels costs as much as one of {pixels}: a width of {pixels // 2} or {pixels} wastes nothing"
+        return (
+            f"a row of {w} pixels costs as much as one of {pixels}: a width of {pixels // 2} or {pixels} wastes nothing"
+        )
     if s.bottleneck == "fill":
         return f"passes over only {h} rows spend more time to start than to compute: fewer channels at this size"
     if work.depthwise:
         return "depthwise: batch norm and activation of every pixel for nine multiplications; nothing is wrong with it"
     if work.kernel == 1:
-        return f"1x1: the KPU does a ninth of its best here, a 3x3 layer of as many channels costs the same for {KPU_TAPS}x"
+        return f"1x1: a 3x3 layer of as many channels takes as long and does {KPU_TAPS} times the work"
     return "the KPU runs at full speed: only fewer channels or a smaller picture help"
 
 

@@ -5,7 +5,8 @@ The runtimes of kmodel V3, V4 and V5 are different programs, and their operators
 a log or source code fixes it together with measured rates. *inferred*: no device figure exists; it comes from reading
 the runtime's loop, or from the time of the same code on a PC times what operators known on both cost more on the chip
 (45; Pad 57, Dequantize 42, addition 26). AI RAM and weights are not cached: a load from there takes about 34 cycles, a
-store about 26, whatever its width. The chip has no double-precision unit, so ``expf`` of its C library takes about 2 us.
+store about 26, whatever its width. The chip has no unit for double precision, in which the ``expf`` of its C library
+computes: about 2 us.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ V3: Final = Runtime(
     input_dma=_measured(1.427, 0.03, f"{_N}95, {_N}97 (V4; the same DMA)"),
     upload_words=_derived(8.3, 2.0, f"{_SDK}: eight bytes a store, at {_N}97's time of a store"),
     upload_bytes=_derived(66.3, 1.3, f"{_SDK}: a byte a store, at {_N}97's time of a store"),
-    download=Rate(15.8, 2.3, "derived", f"{_N}77: layer 22 takes 142 us more than the KPU needs, for 9000 bytes by DMA"),
+    download=Rate(
+        15.8, 2.3, "derived", f"{_N}77: layer 22 takes 142 us more than the KPU needs, for 9000 bytes by DMA"
+    ),
     dequantize=_measured(44.9, 0.15, f"{_N}77: 0.404 ms for 9000 elements"),
     quantize=_inferred(90, 2.0, f"{_SDK}: roundf and a clamp an element"),
     quantized_add=_inferred(190, 1.6, f"{_SDK}: the V4 runtime's ({_N}97), with 64-bit numbers"),

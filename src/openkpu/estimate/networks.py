@@ -51,7 +51,7 @@ CPU: Final = (
 
 
 def cross_validate_cpu() -> list[tuple[OperatorMeasurement, float, float | None]]:
-    """Return for every log the relative error of the rate in use, and of the mean of the other logs (None: no other)."""
+    """Return each log with the relative error of the rate in use and of the mean of the other logs (None: no other)."""
     found = []
     for m in CPU:
         used = getattr(RUNTIMES[m.version], m.rate).ns * m.units / 1000 / m.us - 1
@@ -159,7 +159,7 @@ _SSD_OPERATORS: Final = (  # the heads of both, brought together: 4420 boxes of 
 
 
 def _dilated(d: int, h: int, w: int) -> tuple[tuple[str, int], ...]:
-    """A dilated 3x3 layer of 16 channels on 40x30: pad, reorder to d*d small pictures, upload, and the same way back."""
+    """A dilated 3x3 layer, 16 channels on 40x30: pad, reorder to d*d small pictures, upload, and the same way back."""
     n = 16 * h * w * d * d
     return (
         ("download", 19200),

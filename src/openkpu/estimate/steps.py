@@ -14,10 +14,10 @@ from typing import Any, Final
 from openkpu.estimate.bar import NOTHING, Estimate, total
 from openkpu.estimate.cpu import RUNTIMES, Rate, Runtime
 from openkpu.estimate.kpu import LayerTime, Work, layer_time
-from openkpu.k210 import AI_LINE_BYTES
+from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kmodel import operators as ops
 from openkpu.kmodel import program as v3
-from openkpu.kmodel.program import KpuConv, Memory, Operand, Step
+from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
 
 Part = tuple[Rate, float]
 """A rate and how many of its units."""
@@ -61,6 +61,13 @@ def input_cost(target: Operand, version: int, *, cpu_mhz: float) -> tuple[Estima
     if target.shape[-1] % AI_LINE_BYTES == 0:
         return runtime.input_dma.time(target.elements, cpu_mhz), "DMA"
     return upload_rate(runtime, target.shape[-1]).time(target.elements, cpu_mhz), "CPU"
+
+
+def program_time(program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: float = CPU_HZ / 1e6) -> Estimate:
+    """Price a forward pass: the inputs' way into the chip and every step."""
+    inputs = [input_cost(o, program.version, cpu_mhz=cpu_mhz)[0] for o in program.inputs]
+    steps = [step_cost(s, program.version, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz).time for s in program.steps]
+    return total([*inputs, *steps])
 
 
 def upload_rate(runtime: Runtime, width: int) -> Rate:

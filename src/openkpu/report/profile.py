@@ -114,9 +114,7 @@ def _steps(p: Profile, printer: Printer, sort: str, top: int | None) -> None:
     printer.table(columns, rows)
     if left:
         us = sum(s.time.us for s in left)
-        printer.line(
-            "  ", (f"and {words.plural(len(left), 'step')} with {words.milliseconds(us)} together", words.DIM)
-        )
+        printer.line("  ", (f"and {words.plural(len(left), 'step')} with {words.milliseconds(us)} together", words.DIM))
     printer.line(
         "  ",
         ("total ", "bold"),

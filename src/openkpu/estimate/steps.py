@@ -71,7 +71,9 @@ def program_time(program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: fl
 
 
 def upload_rate(runtime: Runtime, width: int) -> Rate:
-    """The rate of an upload by the CPU: eight bytes a store where rows allow it."""
+    """The rate of an upload step: by lines or words where rows allow it."""
+    if width % AI_LINE_BYTES == 0:
+        return runtime.upload_lines
     return runtime.upload_words if width % 8 == 0 else runtime.upload_bytes
 
 

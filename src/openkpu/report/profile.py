@@ -128,7 +128,7 @@ def _row(s: StepProfile, longest: float, named: bool, printer: Printer) -> list[
     spread = max(s.time.high - s.time.us, s.time.us - s.time.low) / s.time.us if s.time.us else 0.0
     return [
         "in" if s.index < 0 else str(s.index),
-        (s.op, style),
+        (s.op.removesuffix("Tensor"), style),
         *([s.name] if named else []),
         words.shape(s.output_shape),
         s.detail,

@@ -102,13 +102,21 @@ def test_json_has_the_columns():
     data = json.loads(json.dumps(p.as_dict()))
     assert set(data) == {
         "version", "kpu_mhz", "cpu_mhz", "ms", "low_ms", "high_ms", "fps", "kpu_ms", "cpu_ms", "cpu_share",
-        "segments", "macs", "inputs", "outputs", "memory", "steps",
+        "segments", "macs", "beside_ms", "inputs", "outputs", "memory", "steps",
     }  # fmt: skip
     assert data["low_ms"] < data["ms"] < data["high_ms"]
     assert all(tuple(s) == COLUMNS for s in data["steps"])
     assert sum(s["ms"] for s in data["steps"]) == pytest.approx(data["ms"], abs=1e-3)
     assert sum(s["share"] for s in data["steps"]) == pytest.approx(1, abs=1e-3)
     assert data["memory"]["ai_ram_bytes"] == 2 * 1024 * 1024
+
+
+def test_what_stands_beside_the_model():
+    p = profile(Model(small()))
+    assert list(p.beside) == ["flash", "flash_dual", "display", "camera"]
+    assert p.beside["flash"].us > p.beside["flash_dual"].us > p.total.us
+    read = p.memory.file_bytes / (67.17 / 2 * 0.89)
+    assert p.beside["flash"].us == pytest.approx(p.total.us + read)
 
 
 def test_csv_is_the_same_table():

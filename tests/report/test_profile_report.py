@@ -32,7 +32,15 @@ def printed(width: int = 80, encoding: str = "utf-8", **options: object) -> str:
 def test_it_fits_and_says_everything(width):
     text = printed(width)
     assert all(cells(line) <= width for line in text.splitlines())
-    for part in ("kmodel V3", "KPU 400 MHz, CPU 400 MHz", "frames/s", "5 layers in 1 segment", "compute", "What to do"):
+    for part in (
+        "kmodel V3",
+        "KPU 400 MHz, CPU 400 MHz",
+        "frames/s",
+        "5 layers in 1 segment",
+        "compute",
+        "What to do",
+        "load_flash",
+    ):
         assert part in text
     assert "Estimated, not measured." in text
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from openkpu.analyze.advice import advice
 from openkpu.analyze.profile import csv_rows
+from openkpu.estimate.devices import FLASH_MHZ, LCD_MHZ
 from openkpu.report import words
 from openkpu.report.console import Printer
 from openkpu.report.table import Cell, Column
@@ -46,6 +47,7 @@ def show(p: Profile, printer: Printer, *, title: str, sort: str = "order", top: 
     )
     _card(p, printer)
     _steps(p, printer, sort, top)
+    _beside(p, printer)
     printer.heading("What to do")
     for line in advice(p):
         printer.paragraph(line, indent=2, mark="- ")
@@ -121,6 +123,18 @@ def _steps(p: Profile, printer: Printer, sort: str, top: int | None) -> None:
         (words.milliseconds(p.total.us), "bold"),
         (f", {words.plural(len(p.steps), 'row')}", words.DIM),
     )
+
+
+def _beside(p: Profile, printer: Printer) -> None:
+    printer.heading("Beside the model")
+    texts = {
+        "flash": f"kpu.load_flash, one buffer, SPI at {FLASH_MHZ:g} MHz: the pass takes {{}} instead",
+        "flash_dual": "kpu.load_flash, two buffers: {}",
+        "display": f"lcd.display of 320x240, SPI at {LCD_MHZ:g} MHz: {{}}",
+        "camera": "sensor.snapshot waits for the next picture: one every {} or so",
+    }
+    for name, t in p.beside.items():
+        printer.paragraph(texts[name].format(words.milliseconds(t.us)), indent=2, mark="- ", style=words.DIM)
 
 
 def _row(s: StepProfile, longest: float, named: bool, printer: Printer) -> list[Cell]:

@@ -12,7 +12,7 @@ from openkpu.estimate.devices import camera_period, flash_stream, lcd_transfer
 from openkpu.estimate.steps import GUESS, input_cost, known, program_time, step_cost
 from openkpu.kmodel import operators as ops
 from openkpu.kmodel import program as steps
-from openkpu.kmodel.program import DType, Step
+from openkpu.kmodel.program import DType, Memory, Step
 from tests.program_builders import ai, conv, fully_connected, main, program
 
 
@@ -142,17 +142,18 @@ def test_batches_of_a_layer():
 
 def test_the_input_goes_in_by_dma_where_its_rows_fill_lines():
     wide, narrow = ai(0, 3, 240, 320), ai(0, 3, 224, 224)
-    t, who = input_cost(wide, 3, cpu_mhz=400)
-    assert who == "DMA"
-    assert t.us == pytest.approx(329, rel=0.01)  # as logged for this very picture
-    assert input_cost(narrow, 3, cpu_mhz=400)[1] == "CPU"
-    assert input_cost(narrow, 4, cpu_mhz=400)[0].us > 5 * input_cost(narrow, 3, cpu_mhz=400)[0].us
-    assert input_cost(main(0, DType.F32, 4), 3, cpu_mhz=400)[1] == "CPU"
+    cost = input_cost(wide, 4, cpu_mhz=400)
+    assert (cost.who, cost.basis) == ("DMA", "measured")
+    assert cost.time.us == pytest.approx(329, rel=0.01)  # as logged for this very picture
+    assert input_cost(narrow, 3, cpu_mhz=400).who == "CPU"
+    assert input_cost(narrow, 4, cpu_mhz=400).time.us > 5 * input_cost(narrow, 3, cpu_mhz=400).time.us
+    assert input_cost(main(0, DType.F32, 4), 3, cpu_mhz=400).who == "CPU"
+    assert input_cost(replace(wide, memory=Memory.INPUT), 5, cpu_mhz=400).time == NOTHING
 
 
 def test_a_program_is_the_sum_of_its_steps():
     p = program(conv(0, 1000, 3, 8, 16, 16, k=3), conv(1000, 2000, 8, 4, 16, 16, to_main=0))
-    parts = [input_cost(p.inputs[0], 3, cpu_mhz=400)[0], *(cost(s) for s in p.steps)]
+    parts = [input_cost(p.inputs[0], 3, cpu_mhz=400).time, *(cost(s) for s in p.steps)]
     assert program_time(p) == total(parts)
 
 

@@ -199,7 +199,7 @@ def profile(
     _check_clock("CPU", cpu_mhz)
     if not isinstance(model, Model):
         model = load(model)
-    steps = [_input(o, model.version, cpu_mhz) for o in model.inputs]
+    steps = [_input(o, model.version, cpu_mhz) for o in model.inputs if o.memory is not Memory.INPUT]
     summaries = summarize(model.program)
     steps += [_step(s, about, model.version, kpu_mhz, cpu_mhz) for s, about in zip(model.steps, summaries, strict=True)]
     return Profile(model.version, kpu_mhz, cpu_mhz, model.inputs, model.outputs, model.memory, tuple(steps))
@@ -225,7 +225,8 @@ def _check_clock(what: str, mhz: float) -> None:
 
 
 def _input(o: Operand, version: int, cpu_mhz: float) -> StepProfile:
-    time, who = input_cost(o, version, cpu_mhz=cpu_mhz)
+    cost = input_cost(o, version, cpu_mhz=cpu_mhz)
+    time, who = cost.time, cost.who
     in_ai = o.memory is Memory.AI
     main = o.elements * o.dtype.size
     return StepProfile(
@@ -241,7 +242,7 @@ def _input(o: Operand, version: int, cpu_mhz: float) -> StepProfile:
         time,
         None,
         "DMA" if in_ai else "CPU",
-        "measured" if who == "DMA" else "derived",
+        cost.basis,
         main if in_ai else 2 * main,
         o.size if in_ai else 0,
         0,

@@ -108,7 +108,7 @@ _PC: Final = "the same code on a PC, times 45"
 
 V3: Final = Runtime(
     step=_inferred(3000, 2.0, "an interrupt and a switch"),
-    input_dma=_measured(1.427, 0.03, f"{_N}95, {_N}97 (V4; the same DMA)"),
+    input_dma=_derived(1.427, 1.25, f"{_SDK}: the transfer that {_N}95 and {_N}97 time on V4"),
     upload_lines=_derived(8.3, 2.0, f"{_SDK}: eight bytes a store, at {_N}97's time of a store"),
     upload_words=_derived(8.3, 2.0, f"{_SDK}: eight bytes a store, at {_N}97's time of a store"),
     upload_bytes=_derived(66.3, 1.3, f"{_SDK}: a byte a store, at {_N}97's time of a store"),
@@ -140,6 +140,7 @@ V3: Final = Runtime(
 V4: Final = replace(
     V3,
     step=_inferred(5000, 2.0, "the interpreter's loop"),
+    input_dma=_measured(1.427, 0.03, f"{_N}95, {_N}97: 0.329 ms for 230400 bytes"),
     upload_lines=_derived(66.3, 1.5, "read: memmove; a byte at a time in this C library"),
     upload_words=_measured(66.3, 0.10, f"{_N}97: 20.367 ms for 307200 bytes"),
     upload_bytes=_measured(66.3, 0.10, f"{_N}97: 20.367 ms for 307200 bytes"),
@@ -163,8 +164,14 @@ V4: Final = replace(
 _INDEX: Final = "read: an index vector built for every element"
 V5: Final = replace(
     V4,
+    input_dma=_derived(1.427, 1.25, "read: the transfer of the V4 runtime"),
     upload_lines=_derived(1.427, 1.3, "read: DMA where rows are multiples of 64, as for the input"),
+    upload_words=_derived(66.3, 1.25, "read: the loop of the V4 runtime"),
+    upload_bytes=_derived(66.3, 1.25, "read: the loop of the V4 runtime"),
+    download=_derived(85.7, 1.25, "read: the loop of the V4 runtime"),
     dequantize=_derived(30.5, 1.3, "read: the loop of the V4 runtime"),
+    quantized_add=_inferred(1500, 2.0, "V5 has no quantised arithmetic on the CPU"),
+    quantized_broadcast=_inferred(1500, 2.0, "V5 has no quantised arithmetic on the CPU"),
     binary=_derived(
         1360, 1.5, f"{_N}428: mean and std of 215040 values take the 600 ms; a fast loop for vector units only"
     ),

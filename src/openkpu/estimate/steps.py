@@ -53,19 +53,31 @@ def step_cost(step: Step, version: int, *, kpu_mhz: float, cpu_mhz: float) -> St
     return StepCost(time, "DMA" if moves else "CPU", parts[largest][0].basis)
 
 
-def input_cost(target: Operand, version: int, *, cpu_mhz: float) -> tuple[Estimate, str]:
-    """Price bringing the caller's picture into AI RAM, and say who does it: ``DMA``, ``CPU``, or nobody."""
+@dataclass(frozen=True, slots=True)
+class InputCost:
+    """What it costs to bring an input to its place, and who does it: ``DMA`` or ``CPU``."""
+
+    time: Estimate
+    who: str
+    basis: str
+
+
+def input_cost(target: Operand, version: int, *, cpu_mhz: float) -> InputCost:
+    """Price bringing the caller's input to where the program takes it; V5 takes it where it is."""
     runtime = RUNTIMES[version]
-    if target.memory is not Memory.AI:
-        return runtime.copy.time(target.elements * target.dtype.size, cpu_mhz), "CPU"
-    if target.shape[-1] % AI_LINE_BYTES == 0:
-        return runtime.input_dma.time(target.elements, cpu_mhz), "DMA"
-    return upload_rate(runtime, target.shape[-1]).time(target.elements, cpu_mhz), "CPU"
+    size = target.elements * target.dtype.size
+    if target.memory is Memory.INPUT:
+        return InputCost(NOTHING, "CPU", "measured")
+    rate, who = runtime.copy, "CPU"
+    if target.memory is Memory.AI:
+        lines = target.shape[-1] % AI_LINE_BYTES == 0
+        rate, who = (runtime.input_dma, "DMA") if lines else (upload_rate(runtime, target.shape[-1]), "CPU")
+    return InputCost(rate.time(size, cpu_mhz), who, rate.basis)
 
 
 def program_time(program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: float = CPU_HZ / 1e6) -> Estimate:
     """Price a forward pass: the inputs' way into the chip and every step."""
-    inputs = [input_cost(o, program.version, cpu_mhz=cpu_mhz)[0] for o in program.inputs]
+    inputs = [input_cost(o, program.version, cpu_mhz=cpu_mhz).time for o in program.inputs]
     steps = [step_cost(s, program.version, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz).time for s in program.steps]
     return total([*inputs, *steps])
 

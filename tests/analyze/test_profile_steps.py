@@ -146,9 +146,20 @@ def test_advice_names_wasted_rows():
     assert "a row of 33 pixels costs as much as one of 64: a width of 32 or 64 wastes nothing" in text
 
 
+@pytest.mark.parametrize(
+    ("w", "remedy"), [(6, "only fewer channels help"), (20, "a width of 16 or 32"), (130, "a width of 128 or 192")]
+)
+def test_advice_names_widths_that_fill_lines(w, remedy):
+    assert remedy in said(program(conv(0, 16000, 64, 64, 12, w), conv(16000, 0, 64, 64, 12, w)))
+
+
+def test_a_maximum_wastes_nothing():
+    assert "is kept" not in said(program(conv(0, 8000, 64, 64, 64, 64, pool=1), conv(8000, 0, 64, 8, 32, 32)))
+
+
 def test_advice_names_pixels_that_are_thrown_away():
     text = said(program(conv(0, 8000, 64, 64, 64, 64, pool=5), conv(8000, 0, 64, 8, 32, 32)))
-    assert "of what it computes only 25 % is kept" in text
+    assert "only 25 % of what it computes is kept" in text
 
 
 def test_advice_names_weights():

@@ -70,7 +70,7 @@ def _card(p: Profile, printer: Printer) -> None:
                 [
                     (words.milliseconds(whole.us), "bold"),
                     (f"  between {_range(whole)}", words.DIM),
-                    f"  {p.fps:.3g} frames/s",
+                    f"  {p.fps:,.0f} frames/s" if p.fps >= 100 else f"  {p.fps:.3g} frames/s",
                 ],
             ),
             ("KPU", f"{words.milliseconds(p.kpu.us)}, {words.plural(layers, 'layer')} in {segments}"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, evaluate, inspect, profile, run
+from openkpu.cli import check, compare, compile, evaluate, inspect, profile, report, run
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -55,6 +55,7 @@ for name, verb, summary in (
     ("compare", compare.compare, "Measure a kmodel against its float model."),
     ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
     ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
+    ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
 ):
     app.command(name, short_help=summary)(verb)

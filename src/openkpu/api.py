@@ -124,6 +124,10 @@ class Model:
             )
         if any(isinstance(s, KpuConv) and s.layer.weights.itemsize == 2 for s in self.steps):
             notes.append("The weights have 16 bits; no shipped model is known that uses this mode of the chip.")
+        if self.version == 4:
+            from openkpu.runtime.v4_notes import notes as v4_notes
+
+            notes += v4_notes(self.program)
         if self.program.main_bytes > MAIN_RAM_BYTES:
             notes.append(
                 f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "

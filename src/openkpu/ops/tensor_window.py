@@ -6,6 +6,7 @@ last bit with a build without fused multiply-add. Source: nncase v0.2.0-beta4, `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,12 @@ def taps(
     return out.reshape(n, oc, oh, ow)
 
 
+Taps = Callable[
+    [NDArray[Any], NDArray[Any], NDArray[Any], int, tuple[Pair, Pair], Pair, Pair, Order], NDArray[Any]
+]
+"""``taps`` or its native twin."""
+
+
 def conv2d(
     x: F32,
     weights: F32,
@@ -71,10 +78,11 @@ def conv2d(
     dilation: Pair,
     limits: Clamp = NO_CLAMP,
     order: Order = "channels",
+    summed: Taps = taps,
 ) -> F32:
     """float32 (n, c, h, w) by (oc, c / groups, kh, kw), bias (oc,); taps outside the picture are left out."""
     with np.errstate(all="ignore"):
-        return clamp(taps(x, weights, bias, groups, pads, stride, dilation, order), limits)
+        return clamp(summed(x, weights, bias, groups, pads, stride, dilation, order), limits)
 
 
 def conv2d_transpose(

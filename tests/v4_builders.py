@@ -111,7 +111,9 @@ def every_operator(seed: int) -> Program:
     q.add(p.Requantize(input=u, output=q.new(U8, *u.shape), table=table))
     q.add(t.PadTensor(input=u, output=q.new(U8, 1, c, h, 256), pads=((0, 0),) * 3 + ((0, 256 - w),), value=7))
     q.add(v4.TableLookup(input=u, table=b.main(q.steps[-1].writes[0].start, U8, 256), output=q.new(U8, *u.shape)))
-    code = bytes.fromhex("03 01 45 03 26 44 04 05 80 06 0000803e 42 03 29 40 A0")  # clamp(min(max(x, x), -x), 0, 1) / 4 + x * x
+    code = bytes.fromhex(
+        "03 01 45 03 26 44 04 05 80 06 0000803e 42 03 29 40 A0"
+    )  # clamp(min(max(x, x), -x), 0, 1) / 4 + x * x
     q.add(v4.NnilUnary(input=x, output=q.new(F32, *x.shape), code=code))
     _kpu(q, u, u2)
     return q.program(constants)
@@ -128,33 +130,78 @@ def _windows(q: Builder, x: Operand, u: Operand, clamp: tuple[float, float]) -> 
         kernel, stride, dilation = ((q.int(1, 3), q.int(1, 3)) for _ in range(3))
         stride, dilation = (q.int(1, 2), q.int(1, 2)), (q.int(1, 2), q.int(1, 2))
         pads = ((q.int(-1, 3), q.int(1, 3)), (q.int(0, 3), q.int(1, 3)))
-        oh, ow = ((s + sum(pd) - (k - 1) * d - 1) // st + 1 for s, pd, k, d, st in zip((h, w), pads, kernel, dilation, stride, strict=True))
+        oh, ow = (
+            (s + sum(pd) - (k - 1) * d - 1) // st + 1
+            for s, pd, k, d, st in zip((h, w), pads, kernel, dilation, stride, strict=True)
+        )
         if oh < 1 or ow < 1:
             kernel, stride, dilation, pads, oh, ow = (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), h, w
         window: dict[str, Any] = {"pads": pads, "stride": stride, "dilation": dilation}
         oc = 2 * c
         fixed = {"input_offset": q.int(-255, 0), "filter_offset": q.int(-255, 0), "o": q.term()}
         weights, bias = q.floats(oc, c // groups, *kernel), q.floats(oc)
-        q.add(t.Conv2D(input=x, output=q.new(F32, n, oc, oh, ow), weights=weights, bias=bias, groups=groups, clamp=clamp, **window))
+        q.add(
+            t.Conv2D(
+                input=x,
+                output=q.new(F32, n, oc, oh, ow),
+                weights=weights,
+                bias=bias,
+                groups=groups,
+                clamp=clamp,
+                **window,
+            )
+        )
         bytes_, bias32 = q.bytes(oc, c // groups, *kernel), q.rng.integers(-99999, 99999, oc).astype(np.int32)
-        q.add(v4.QuantizedConv2D(input=u, output=q.new(U8, n, oc, oh, ow), weights=bytes_, bias=bias32, groups=groups, **window, **fixed))
+        q.add(
+            v4.QuantizedConv2D(
+                input=u, output=q.new(U8, n, oc, oh, ow), weights=bytes_, bias=bias32, groups=groups, **window, **fixed
+            )
+        )
         for op in t.ReduceOp:
-            q.add(t.ReduceWindow(input=x, output=q.new(F32, n, c, oh, ow), op=op, kernel=kernel, init=0.5, clamp=clamp, **window))
-        spread = tuple((s - 1) * st + (k - 1) * d + 1 for s, st, k, d in zip((h, w), stride, kernel, dilation, strict=True))
+            q.add(
+                t.ReduceWindow(
+                    input=x, output=q.new(F32, n, c, oh, ow), op=op, kernel=kernel, init=0.5, clamp=clamp, **window
+                )
+            )
+        spread = tuple(
+            (s - 1) * st + (k - 1) * d + 1 for s, st, k, d in zip((h, w), stride, kernel, dilation, strict=True)
+        )
         size = tuple(max(1, s - max(sum(pd), 0)) for s, pd in zip(spread, pads, strict=True))
         shape = (n, oc, *size)
         if all(s + sum(pd) >= (k - 1) * d + 1 for s, pd, k, d in zip(size, pads, kernel, dilation, strict=True)):
-            q.add(t.Conv2DTranspose(input=x, output=q.new(F32, *shape), weights=weights, bias=bias, groups=groups, clamp=clamp, **window))
+            q.add(
+                t.Conv2DTranspose(
+                    input=x, output=q.new(F32, *shape), weights=weights, bias=bias, groups=groups, clamp=clamp, **window
+                )
+            )
         last, last8 = left_of(x, n, h, w, c), left_of(u, n, h, w, c)
         dense, depth = q.floats(oc, *kernel, c), q.floats(c, *kernel)
-        q.add(v4.NhwcConv2D(input=last, output=q.new(F32, n, oh, ow, oc), weights=dense, bias=bias, clamp=clamp, **window))
-        q.add(v4.NhwcDepthwiseConv2D(input=last, output=q.new(F32, n, oh, ow, c), weights=depth, bias=bias[:c], clamp=clamp, **window))
+        q.add(
+            v4.NhwcConv2D(input=last, output=q.new(F32, n, oh, ow, oc), weights=dense, bias=bias, clamp=clamp, **window)
+        )
+        q.add(
+            v4.NhwcDepthwiseConv2D(
+                input=last, output=q.new(F32, n, oh, ow, c), weights=depth, bias=bias[:c], clamp=clamp, **window
+            )
+        )
         for op in list(t.ReduceOp)[:3]:
-            q.add(v4.NhwcReduceWindow(input=last, output=q.new(F32, n, oh, ow, c), op=op, kernel=kernel, init=0.5, clamp=clamp, **window))
+            q.add(
+                v4.NhwcReduceWindow(
+                    input=last, output=q.new(F32, n, oh, ow, c), op=op, kernel=kernel, init=0.5, clamp=clamp, **window
+                )
+            )
         fixed |= {"input_offset": q.int(0, 255), "filter_offset": q.int(0, 255)}
         dense8, depth8 = q.bytes(oc, *kernel, c), q.bytes(c, *kernel)
-        q.add(v4.NhwcQuantizedConv2D(input=last8, output=q.new(U8, n, oh, ow, oc), weights=dense8, bias=bias32, **window, **fixed))
-        q.add(v4.NhwcQuantizedDepthwiseConv2D(input=last8, output=q.new(U8, n, oh, ow, c), weights=depth8, bias=bias32[:c], **window, **fixed))
+        q.add(
+            v4.NhwcQuantizedConv2D(
+                input=last8, output=q.new(U8, n, oh, ow, oc), weights=dense8, bias=bias32, **window, **fixed
+            )
+        )
+        q.add(
+            v4.NhwcQuantizedDepthwiseConv2D(
+                input=last8, output=q.new(U8, n, oh, ow, c), weights=depth8, bias=bias32[:c], **window, **fixed
+            )
+        )
 
 
 def _movement(q: Builder, x: Operand, u: Operand) -> None:

@@ -100,7 +100,11 @@ def test_header_fields(offset: int, value: int, code: str) -> None:
 def one(step: p.Step, **more: object) -> bytearray:
     """A file of one step; the body is the last thing in it."""
     return bytearray(
-        v4.write(Program(version=4, inputs=(b.main(0, F32, 64),), outputs=(b.main(256, F32, 4),), steps=(step,), main_bytes=2048))
+        v4.write(
+            Program(
+                version=4, inputs=(b.main(0, F32, 64),), outputs=(b.main(256, F32, 4),), steps=(step,), main_bytes=2048
+            )
+        )
     )
 
 
@@ -206,7 +210,9 @@ def test_memory_is_bounded() -> None:
 
 def test_a_long_gap_of_garbage_is_kept_in_one_piece() -> None:
     layer = b.conv(0, 600, 3, 4, 8, 8, to_main=0)
-    program = Program(version=4, inputs=(b.ai(0, 3, 8, 8),), outputs=(b.main(0, U8, 4, 8, 8),), steps=(layer,), main_bytes=256)
+    program = Program(
+        version=4, inputs=(b.ai(0, 3, 8, 8),), outputs=(b.main(0, U8, 4, 8, 8),), steps=(layer,), main_bytes=256
+    )
     data = bytearray(v4.write(v4.replace(program, extra=v4.V4Extra(gaps=((0, (1 << 16, 0, 0)),)))))
     body = 40 + 48 + 8
     for i in range(0, 1 << 16, 2):

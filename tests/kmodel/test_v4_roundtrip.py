@@ -34,7 +34,9 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if hasattr(a, "__dataclass_fields__"):
         skip = {"cache", "axis", "name"}
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name not in skip)
+        return type(a) is type(b) and all(
+            same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name not in skip
+        )
     return bool(a == b)
 
 
@@ -45,7 +47,9 @@ def test_generated_programs_come_back(seed: int) -> None:
     data = v4.write(program)
     again = v4.read(data)
     assert isinstance(again.extra, v4.V4Extra)
-    assert again.extra.leftovers == () and again.extra.gaps == () and again.extra.trailing == b""
+    assert again.extra.leftovers == ()
+    assert again.extra.gaps == ()
+    assert again.extra.trailing == b""
     assert again.main_bytes == program.main_bytes
     for one, other in zip(program.steps, again.steps, strict=True):
         assert same(one, other), (one, other)
@@ -138,12 +142,15 @@ def test_bytes_that_mean_nothing_come_back() -> None:
 
 @pytest.mark.parametrize("missing", [1, 4, 7])
 def test_the_last_padding_may_be_missing(missing: int) -> None:
-    program = replace(small(), steps=(*small().steps, t.Unary(input=b.main(128, F32, 4), output=b.main(128, F32, 4), op=t.UnaryOp.NEG)))
+    program = replace(
+        small(),
+        steps=(*small().steps, t.Unary(input=b.main(128, F32, 4), output=b.main(128, F32, 4), op=t.UnaryOp.NEG)),
+    )
     data = v4.write(program)  # the last body has 36 bytes and 4 of padding
     again = v4.read(data[:-4])
     assert v4.write(again) == data[:-4]
     if missing > 4:
-        with pytest.raises(OpenKPUError, match="E11[12]"):
+        with pytest.raises(OpenKPUError, match=r"E11[12]"):
             v4.read(data[:-missing])
 
 

@@ -31,14 +31,17 @@ def test_binary_clamps_and_broadcasts() -> None:
     a, b = f32(1, 2, 3, 4).reshape(1, 2, 1, 2), f32(10).reshape(1, 1, 1, 1)
     assert tensor_elementwise.binary(BinaryOp.SUB, a, b).tolist() == [[[[-9, -8]], [[-7, -6]]]]
     assert tensor_elementwise.binary(BinaryOp.MUL, a, b, (15, 35)).reshape(-1).tolist() == [15, 20, 30, 35]
-    assert tensor_elementwise.binary(BinaryOp.DIV, a, b * 0).reshape(-1).tolist() == [FLT_MAX] * 4  # the clamp "none" still clamps
+    assert (
+        tensor_elementwise.binary(BinaryOp.DIV, a, b * 0).reshape(-1).tolist() == [FLT_MAX] * 4
+    )  # the clamp "none" still clamps
 
 
 def test_minimum_and_maximum_with_nan_are_those_of_cpp() -> None:
     a, b = f32(NAN, 1), f32(1, NAN)
     for op in (BinaryOp.MIN, BinaryOp.MAX):
         first, second = tensor_elementwise.binary(op, a, b)
-        assert np.isnan(first) and second == 1  # a comparison with NaN is false, so the first operand stays
+        assert np.isnan(first)
+        assert second == 1
 
 
 @pytest.mark.parametrize(
@@ -58,12 +61,15 @@ def test_minimum_and_maximum_with_nan_are_those_of_cpp() -> None:
 )
 def test_unary(op: UnaryOp, x: float, y: float) -> None:
     result = tensor_elementwise.unary(op, f32(x))
-    assert result.dtype == np.float32 and result.tolist() == [y]
+    assert result.dtype == np.float32
+    assert result.tolist() == [y]
 
 
 def test_nnil_leaky_relu() -> None:
     code = bytes.fromhex("03 06 cdcccc3d 42 03 45 a0")  # max(x * 0.1, x)
-    np.testing.assert_array_equal(tensor_elementwise.nnil(code, f32(-2, 0, 5)), f32(np.float32(-2) * np.float32(0.1), 0, 5))
+    np.testing.assert_array_equal(
+        tensor_elementwise.nnil(code, f32(-2, 0, 5)), f32(np.float32(-2) * np.float32(0.1), 0, 5)
+    )
 
 
 def test_quantize_halves() -> None:
@@ -141,9 +147,17 @@ def test_float_sums_run_in_the_order_of_the_loops() -> None:
     x = f32(1e8, 1, -1e8).reshape(1, 3, 1, 1)
     weights, bias = np.ones((1, 3, 1, 1), np.float32), f32(0)
     for summed in (tensor_window.taps, fast.taps):
-        how: dict[str, Any] = {"groups": 1, "pads": ((0, 0), (0, 0)), "stride": (1, 1), "dilation": (1, 1), "summed": summed}
+        how: dict[str, Any] = {
+            "groups": 1,
+            "pads": ((0, 0), (0, 0)),
+            "stride": (1, 1),
+            "dilation": (1, 1),
+            "summed": summed,
+        }
         assert tensor_window.conv2d(x, weights, bias, **how).item() == 0
-    assert tensor_reduce.reduce(ReduceOp.SUM, x, (1,), 0.0).item() == fast.reduce(ReduceOp.SUM, x, (1,), 0.0).item() == 0
+    assert (
+        tensor_reduce.reduce(ReduceOp.SUM, x, (1,), 0.0).item() == fast.reduce(ReduceOp.SUM, x, (1,), 0.0).item() == 0
+    )
     a, ones = x.reshape(1, 3), np.ones((3, 1), np.float32)
     assert tensor_reduce.matmul(a, ones, bias).item() == fast.matmul(a, ones, bias).item() == 0
 

@@ -1,4 +1,4 @@
-"""Every vendor V4 file: read and write back byte for byte, run, compare every node with the vendor simulator's output."""
+"""Every vendor V4 file: read and write back byte for byte, run, compare every node with the vendor's simulator."""
 
 from __future__ import annotations
 
@@ -149,10 +149,15 @@ def test_compiled_programs_have_no_memory_mistakes(vendor: Path) -> None:
 
 def test_outputs_have_shapes(vendor: Path) -> None:
     shapes = {
-        name: [(o.dtype, o.shape) for o in openkpu.load(vendor / "v4" / "real" / f"{name}.kmodel").outputs] for name in REAL
+        name: [(o.dtype, o.shape) for o in openkpu.load(vendor / "v4" / "real" / f"{name}.kmodel").outputs]
+        for name in REAL
     }
     assert shapes["yolo20"] == [(DType.F32, (125, 7, 10))]
-    assert shapes["ulffd_landmark"] == [(DType.F32, (1, 3160, 4)), (DType.F32, (1, 3160, 10)), (DType.F32, (1, 3160, 2))]
+    assert shapes["ulffd_landmark"] == [
+        (DType.F32, (1, 3160, 4)),
+        (DType.F32, (1, 3160, 10)),
+        (DType.F32, (1, 3160, 2)),
+    ]
 
 
 def test_device_rounding_differs_by_at_most_one_count(vendor: Path) -> None:
@@ -175,7 +180,8 @@ def test_inspection_shows_every_step(vendor: Path) -> None:
     from openkpu.analyze.inspect import inspect
 
     found = inspect(vendor / "v4" / "real" / "ulffd_landmark.kmodel")
-    assert found.model is not None and len(found.steps) == 99
+    assert found.model is not None
+    assert len(found.steps) == 99
     details = {s.op: s.detail for s in found.steps}
     assert details["PadTensor"] == "pads 0 0 0 0 0 1 0 0, value 0"
     assert details["TransposeTensor"] == "perm 0 2 3 1"

@@ -155,7 +155,11 @@ def _read_header(data: bytes) -> tuple[dict[str, int], _Places]:
             why=f"target is {header['target']}; 1 means K210, 0 a CPU",
             fix="Compile the model for the K210.",
         )
-    for offset, name, low, high in ((24, "nodes", 1, MAX_NODES), (28, "inputs", 1, MAX_ENDS), (32, "outputs", 1, MAX_ENDS)):
+    for offset, name, low, high in (
+        (24, "nodes", 1, MAX_NODES),
+        (28, "inputs", 1, MAX_ENDS),
+        (32, "outputs", 1, MAX_ENDS),
+    ):
         if not low <= header[name] <= high:
             raise _damaged(
                 "E116",
@@ -225,13 +229,15 @@ def _read_nodes(
             )
         body = Body(context, index, op_name(opcode), position, position, min(stop, len(data)))
         gaps: Gaps | None = None
+        step: Step
         if opcode == KPU_CONV2D:
-            step, gaps = v4_kpu.decode(body)
-            if gaps == v4_kpu.gaps_of(step, position):
+            conv, gaps = v4_kpu.decode(body)
+            if gaps == v4_kpu.gaps_of(conv, position):
                 gaps = None
             else:
                 unusual.append((index, gaps))
-            written = v4_kpu.encode(step, position, gaps)
+            written = v4_kpu.encode(conv, position, gaps)
+            step = conv
         else:
             known = BY_OPCODE.get(opcode)
             if known is None:
@@ -372,7 +378,9 @@ def _write_node(index: int, step: Step, position: int, gaps: Gaps | None, table:
         known = BY_OPCODE[LOOKUP] if isinstance(step, Requantize) else type_of(step)
         for _, o in step.operands():
             if o.strides is not None or o.dtype not in (DType.U8, DType.F32) or o.memory not in MEMORIES:
-                raise ValueError(f"an operand of {o.dtype.value} {o.shape} in {o.memory.value} memory, strides {o.strides}")
+                raise ValueError(
+                    f"an operand of {o.dtype.value} {o.shape} in {o.memory.value} memory, strides {o.strides}"
+                )
         return known.opcode, _encode(step, known, table)
     except OpenKPUError:
         raise

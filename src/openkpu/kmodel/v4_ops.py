@@ -173,7 +173,7 @@ def _term(body: Body, f: Fields, prefix: str) -> QuantizedTerm:
 
 
 def _read_quantized_binary(body: Body, f: Fields) -> p.Step:
-    terms = {prefix: _term(body, f, prefix) for prefix in "abo"}
+    terms: dict[str, Any] = {prefix: _term(body, f, prefix) for prefix in "abo"}
     return v4.QuantizedBinary(**_broadcast(body, f, U8), **terms)
 
 
@@ -205,7 +205,10 @@ def _read_concat(body: Body, f: Fields) -> p.Step:
     axis = _axis(inputs, dims, outer, inner // dtype.size)
     if axis is None:
         axis = 1
-        inputs = [Operand(o.memory, o.start, dtype, (outer, d, inner // dtype.size)) for o, d in zip(inputs, dims, strict=True)]
+        inputs = [
+            Operand(o.memory, o.start, dtype, (outer, d, inner // dtype.size))
+            for o, d in zip(inputs, dims, strict=True)
+        ]
     shape = list(inputs[0].shape)
     shape[axis] = sum(dims)
     output = body.result(f["out"], dtype, *shape)
@@ -337,7 +340,7 @@ def _fields_resize(s: Any) -> Fields:
 
 
 def _read_upload(body: Body, f: Fields) -> p.Step:
-    n, c, h, w = body.sizes(*f["in_shape"])
+    n, _c, _h, _w = body.sizes(*f["in_shape"])
     target = body.map(f["out"], f["in_shape"])
     source = body.tensor(f["in"], U8, *(target.shape if n == 1 else f["in_shape"]))
     body.spend(source.elements)
@@ -355,7 +358,9 @@ def _read_reduce(body: Body, f: Fields) -> p.Step:
     op = number(body, t.ReduceOp, f["op"], "reduction")
     if op is t.ReduceOp.MEAN and (f["in"][3], f["out"][3]) != (source.size, target.size):
         raise body.error(
-            "E135", "a mean over another number of elements than its shape has", f"ranges of {f['in'][3]}, {f['out'][3]}"
+            "E135",
+            "a mean over another number of elements than its shape has",
+            f"ranges of {f['in'][3]}, {f['out'][3]}",
         )
     body.spend(source.elements)
     axes = tuple(i for i, (n, o) in enumerate(zip(shape, out, strict=True)) if n != o)
@@ -452,7 +457,12 @@ def _convolution(body: Body, f: Fields, dtype: DType) -> tuple[dict[str, Any], t
     target = body.result(f["out"], dtype, n, oc, oh, ow)
     taps = c // groups * f["filter_h"] * f["filter_w"]
     body.spend(max(target.elements, 256 * groups) * taps)
-    return {"input": source, "output": target, "groups": groups} | parameters, (oc, c // groups, f["filter_h"], f["filter_w"])
+    return {"input": source, "output": target, "groups": groups} | parameters, (
+        oc,
+        c // groups,
+        f["filter_h"],
+        f["filter_w"],
+    )
 
 
 def _read_conv2d(body: Body, f: Fields) -> p.Step:
@@ -547,7 +557,14 @@ _TERMS: Final = tuple(f"{term}_{name}:i32" for term in "abo" for name in ("offse
 _AFFINE: Final = Record(*IN_OUT, "zero_point:i32", "scale:f32")
 
 NEUTRAL: Final = (
-    OpType(0x00, "binary", t.Binary, Record(*_BINARY, "act:f32*2"), _read_binary, lambda s: _fields_broadcast(s) | {"act": s.clamp}),
+    OpType(
+        0x00,
+        "binary",
+        t.Binary,
+        Record(*_BINARY, "act:f32*2"),
+        _read_binary,
+        lambda s: _fields_broadcast(s) | {"act": s.clamp},
+    ),
     OpType(
         0x01,
         "concat",
@@ -688,8 +705,6 @@ NEUTRAL: Final = (
         lambda s: table_bytes(s.weights, s.bias),
     ),
     OpType(0x14, "nnil_unary_method", v4.NnilUnary, Record(*IN_OUT), _read_nnil, _in_out, lambda s: bytes(s.code)),
-    OpType(
-        0x2001, "kpu_upload", p.KpuUpload, Record(*IN_OUT, "in_shape:i32*4"), _read_upload, _fields_moved
-    ),
+    OpType(0x2001, "kpu_upload", p.KpuUpload, Record(*IN_OUT, "in_shape:i32*4"), _read_upload, _fields_moved),
 )
 """The operators of the neutral runtime, and the upload to AI RAM."""

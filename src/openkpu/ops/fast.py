@@ -1,4 +1,4 @@
-"""Native twins of the tensor operators that are slow in NumPy; the same bits, or NumPy itself where they are not built."""
+"""Native twins of the tensor operators that are slow in NumPy: the same bits, or NumPy where they are not built."""
 
 from __future__ import annotations
 

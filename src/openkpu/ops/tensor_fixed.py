@@ -27,7 +27,8 @@ def scale_and_shift(value: I32, mul: int, shift: int) -> I32:
 def _finish(value: I32, o: QuantizedTerm) -> U8:
     with np.errstate(over="ignore"):
         shifted = scale_and_shift(value, o.mul, o.shift) + np.int32(o.offset)
-    return np.clip(shifted, 0, 255).astype(np.uint8)
+    result: U8 = np.clip(shifted, 0, 255).astype(np.uint8)
+    return result
 
 
 def scaled_bytes(t: QuantizedTerm) -> I32:
@@ -36,7 +37,7 @@ def scaled_bytes(t: QuantizedTerm) -> I32:
 
 
 def divide_rounded(a: I32, b: I32) -> I32:
-    """``(a + b / 2) / b`` as in C: both quotients are cut towards zero; by zero gives -1, as the RISC-V divider does."""
+    """``(a + b / 2) / b`` as in C: both quotients are cut towards zero; by zero gives -1, as on RISC-V."""
     x, y = a.astype(np.int64), b.astype(np.int64)
     half = np.sign(y) * (np.abs(y) // 2)
     top = (x + half).astype(np.int32).astype(np.int64)

@@ -49,7 +49,8 @@ def softmax(x: F32, beta: float) -> F32:
     with np.errstate(all="ignore"):
         e = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(beta))
         total = np.add.accumulate(e, axis=-1)[..., -1:]
-        return e / total
+        result: F32 = e / total
+        return result
 
 
 def matmul(a: F32, b: F32, bias: F32, limits: Clamp = NO_CLAMP) -> F32:

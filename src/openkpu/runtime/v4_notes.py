@@ -20,14 +20,14 @@ def notes(program: Program) -> list[str]:
             found.append(f"Node {index} (conv2d_transpose) has a bias, which the device's runtime does not add.")
     if short:
         found.append(
-            f"The registers of node {', '.join(short)} load the weights of a part of the channels only (more than 64 loads "
-            "do not fit the register); the chip computes something else than this simulation."
+            f"The registers of node {', '.join(short)} load the weights of a part of the channels only (more than 64 "
+            "loads do not fit the register); the chip computes something else than this simulation."
         )
     extra = program.extra
     if isinstance(extra, V4Extra):
         if extra.gaps:
             found.append(
-                "Weights and tables do not start at multiples of 256 bytes, as a compiler before 0.2.0-beta1 leaves them."
+                "Weights and tables do not start at multiples of 256 bytes, as a compiler before 0.2.0-beta1 left them."
             )
         if extra.trailing:
             found.append(f"{len(extra.trailing)} bytes follow the model in the file; they are not part of it.")

@@ -101,9 +101,7 @@ def _quantized_conv2d(summed: Taps) -> Unary:
 
 def _conv2d_transpose(s: t.Conv2DTranspose, x: NDArray[Any]) -> NDArray[Any]:
     shape = four(np.empty(s.output.shape, np.bool_)).shape
-    return tensor_window.conv2d_transpose(
-        four(x), s.weights, shape, groups=s.groups, limits=s.clamp, **_window(s)
-    )
+    return tensor_window.conv2d_transpose(four(x), s.weights, shape, groups=s.groups, limits=s.clamp, **_window(s))
 
 
 # -- channels last: the same arithmetic with the loops turned round ------------------------------------------------

@@ -12,7 +12,7 @@ from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand, Program, QuantizedTerm, Step
-from openkpu.kmodel.v4_ops import UNARY_OPS
+from openkpu.kmodel.v4_ops_elementwise import UNARY_OPS
 
 U8, F32 = DType.U8, DType.F32
 

@@ -18,7 +18,7 @@ from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
 from openkpu.kmodel import v4
 from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program
-from openkpu.kmodel.v4_ops_nhwc import OP_TYPES
+from openkpu.kmodel.v4_ops import OP_TYPES
 from openkpu.runtime.session import Session
 
 U8, F32 = DType.U8, DType.F32

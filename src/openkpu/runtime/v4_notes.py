@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from openkpu.kmodel import operators as t
 from openkpu.kmodel.program import KpuConv, Operand, Program
 from openkpu.kmodel.v4 import V4Extra
+
+MAX_CALLS: Final = 6
 
 
 def notes(program: Program) -> list[str]:
@@ -31,7 +35,9 @@ def notes(program: Program) -> list[str]:
             )
         if extra.trailing:
             found.append(f"{len(extra.trailing)} bytes follow the model in the file; they are not part of it.")
-    calls = "; ".join(_set_outputs(i, o) for i, o in enumerate(program.outputs))
+    calls = "; ".join(_set_outputs(i, o) for i, o in enumerate(program.outputs[:MAX_CALLS]))
+    if len(program.outputs) > MAX_CALLS:
+        calls += " and so on"
     found.append(f"MaixPy does not know the outputs' shapes: call {calls} before kpu.forward.")
     return found
 

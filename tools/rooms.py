@@ -36,8 +36,9 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes lower quantize codegen",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float lower quantize compiler",
-        "report": "errors files k210 kmodel runtime api graph lower compiler analyze",
-        "__init__": "errors api compiler analyze",
+        "evaluation": "errors extras api float compiler analyze",
+        "report": "errors files k210 kmodel runtime api graph lower compiler analyze evaluation",
+        "__init__": "errors api compiler analyze evaluation",
         "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler analyze report",
         "__main__": "cli",
     }.items()

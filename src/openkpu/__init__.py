@@ -1,7 +1,8 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
-says what would become of each layer, and ``compare`` measures a kmodel against the float model. Importing the package
+says what would become of each layer, ``compare`` measures a kmodel against the float model, and ``evaluate`` counts
+right answers on labelled pictures. Importing the package
 is cheap; what a function needs is imported when it is called.
 """
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from openkpu.analyze.compare import compare
     from openkpu.api import Model, load
     from openkpu.compiler import Compiled, check, compile
+    from openkpu.evaluation.evaluate import evaluate
 
-__all__ = ["Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "load"]
+__all__ = ["Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "evaluate", "load"]
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,7 @@ _LAZY = {
     "check": "openkpu.compiler",
     "Compiled": "openkpu.compiler",
     "compare": "openkpu.analyze.compare",
+    "evaluate": "openkpu.evaluation.evaluate",
 }
 """Public name -> the module that has it."""
 

@@ -16,7 +16,7 @@ from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as o4
 from openkpu.kmodel import program as p
 from openkpu.kmodel import v4
-from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, Step
+from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, QuantizedTerm, Step
 from openkpu.runtime import checks
 from openkpu.runtime.memories import Rounding
 from openkpu.runtime.session import Session
@@ -53,6 +53,62 @@ def test_the_chip_is_the_default() -> None:
     model = openkpu.Model(program(step))
     np.testing.assert_array_equal(model.run(given)[0], model.run(given, rounding="device")[0])
     assert model.run(given)[0].tolist() != model.run(given, rounding="simulator")[0].tolist()
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_an_output_may_be_larger_than_both_operands(engine: str) -> None:
+    """The runtime walks over the output's shape and reads index 0 of what an operand does not have."""
+    wide = b.main(64, F32, 1, 3, 2, 4)
+    flat = t.Binary(
+        input_a=b.main(0, F32, 1, 1, 2, 4), input_b=b.main(0, F32, 1, 1, 1, 4), output=wide, op=t.BinaryOp.ADD
+    )
+    same = p.QuantizedTerm(0, 1, 0)
+    small = o4.QuantizedBinary(
+        input_a=b.main(0, U8, 1, 1, 1, 4),
+        input_b=b.main(0, U8, 1, 1, 1, 1),
+        output=b.main(192, U8, 1, 2, 1, 4),
+        op=t.BinaryOp.ADD,
+        a=same,
+        b=same,
+        o=same,
+    )
+    made = replace(program(flat, small), outputs=(flat.output, small.output))
+    given = np.arange(8, dtype=np.float32).reshape(2, 4)
+    wide_got, small_got = Session(made, engine=engine).run(given)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(wide_got, np.broadcast_to(given + given[0], (1, 3, 2, 4)))
+    assert small_got.shape == (1, 2, 1, 4)
+    np.testing.assert_array_equal(small_got[:, 0], small_got[:, 1])
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_programs_may_leave_the_batch_out(engine: str) -> None:
+    """Compilers think in (c, h, w); the file then has a batch of 1."""
+    x, y, z = (b.main(at, F32, 2, 2, 2) for at in (0, 32, 64))
+    half = QuantizedTerm(0, 1, 1)
+    u, v = b.main(96, U8, 2, 2, 2), b.main(104, U8, 2, 2, 2)
+    steps = (
+        t.Binary(input_a=x, input_b=x, output=y, op=t.BinaryOp.ADD),
+        t.TransposeTensor(input=y, output=z, perm=(1, 2, 0)),
+        t.QuantizeTensor(input=z, output=u, scale=1.0, zero_point=0),
+        o4.QuantizedBinary(input_a=u, input_b=u, output=v, op=t.BinaryOp.ADD, a=half, b=half, o=QuantizedTerm(0, 1, 0)),
+        t.PadTensor(input=v, output=b.main(112, U8, 2, 2, 3), pads=((0, 0), (0, 0), (0, 1)), value=9),
+        t.SliceTensor(
+            input=b.main(112, U8, 2, 2, 3),
+            output=b.main(128, U8, 1, 2, 3),
+            begin=(1, 0, 0),
+            end=(2, 2, 3),
+            stride=(1, 1, 1),
+        ),
+        t.ResizeImage(input=x, output=b.main(136, F32, 2, 1, 1), mode=t.ResizeMode.NEAREST),
+        t.Reduce(input=x, output=b.main(144, F32, 2, 1, 1), op=t.ReduceOp.MAX, axes=(1, 2), init=-9.0),
+    )
+    made = replace(program(*steps), inputs=(x,), outputs=(steps[5].output, steps[7].output))
+    given = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    again = v4.read(v4.write(made))
+    for one in (made, again):
+        cut, top = Session(one, engine=engine).run(given)  # type: ignore[arg-type]
+        assert cut.tolist() == [[[4, 12, 9], [6, 14, 9]]]
+        assert top.reshape(-1).tolist() == [3, 7]
 
 
 def test_unknown_rounding() -> None:

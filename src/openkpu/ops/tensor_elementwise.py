@@ -130,11 +130,13 @@ def quantize_simulator(x: F32, reciprocal: float, zero_point: int) -> NDArray[np
 
 def dequantize_device(x: NDArray[np.uint8], reciprocal: float, zero_point: int) -> F32:
     """``x * scale + (-zero_point * scale)`` with ``scale = 1 / reciprocal``."""
-    scale = np.float32(1) / np.float32(reciprocal)
-    return x * scale + np.float32(-zero_point) * scale
+    with np.errstate(all="ignore"):
+        scale = np.float32(1) / np.float32(reciprocal)
+        return x * scale + np.float32(-zero_point) * scale
 
 
 def dequantize_simulator(x: NDArray[np.uint8], reciprocal: float, zero_point: int) -> F32:
     """``(x - zero_point) * scale`` with ``scale = 1 / reciprocal``."""
-    scale = np.float32(1) / np.float32(reciprocal)
-    return (x.astype(np.int64) - zero_point).astype(np.float32) * scale
+    with np.errstate(all="ignore"):
+        scale = np.float32(1) / np.float32(reciprocal)
+        return (x.astype(np.int64) - zero_point).astype(np.float32) * scale

@@ -70,6 +70,11 @@ def _resize(s: t.ResizeImage, x: NDArray[Any]) -> NDArray[Any]:
     return tensor_movement.resize(maps, s.mode, h, w, align_corners=s.align_corners)
 
 
+def _spread(s: Any, x: NDArray[Any]) -> NDArray[Any]:
+    """Repeat a result over the dimensions that neither operand has and the output has."""
+    return np.broadcast_to(x, (1,) * (4 - len(s.output.shape)) + s.output.shape)
+
+
 def four(x: NDArray[Any]) -> NDArray[Any]:
     """Give an array four dimensions."""
     return x.reshape((1,) * (4 - x.ndim) + x.shape)
@@ -150,7 +155,7 @@ _TAPS: Final[tuple[Taps, Taps]] = (tensor_window.taps, fast.taps)
 """The reference, and its fast twin."""
 
 STEPS: Final[dict[type[p.Step], StepFunction]] = {
-    t.Binary: _binary(lambda s, a, b: tensor_elementwise.binary(s.op, a, b, s.clamp)),
+    t.Binary: _binary(lambda s, a, b: _spread(s, tensor_elementwise.binary(s.op, a, b, s.clamp))),
     t.ConcatTensors: _concat,
     t.Conv2D: _unary(*map(_conv2d, _TAPS)),
     t.DequantizeTensor: _dequantize,
@@ -174,8 +179,8 @@ STEPS: Final[dict[type[p.Step], StepFunction]] = {
         lambda s, a, b: tensor_fixed.quantized_matmul(a, b, s.bias, s.a_offset, s.b_offset, s.o)
     ),
     v4.QuantizedBinary: _binary(
-        lambda s, a, b: tensor_fixed.quantized_binary(s.op, a, b, s.a, s.b, s.o),
-        lambda s, a, b: fast.quantized_binary(s.op, four(a), four(b), s.a, s.b, s.o),
+        lambda s, a, b: _spread(s, tensor_fixed.quantized_binary(s.op, a, b, s.a, s.b, s.o)),
+        lambda s, a, b: _spread(s, fast.quantized_binary(s.op, four(a), four(b), s.a, s.b, s.o)),
     ),
     p.Requantize: _unary(lambda s, x: quantize.requantize(x, s.table)),
     v4.TableLookup: lambda m, s: put(m, s.output, get(m, s.table)[get(m, s.input)]),

@@ -109,7 +109,7 @@ def compile(
     dump: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a float ONNX model to a kmodel.
+    """Compile a model (ONNX, TensorFlow Lite, Caffe) to a kmodel.
 
     ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``.
     ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
@@ -184,9 +184,9 @@ def _import(
     input_shapes: Mapping[str, Sequence[int]] | None,
     outputs: Sequence[str] | None,
 ) -> Graph:
-    from openkpu.importers import onnx
+    from openkpu.importers.load import load
 
-    graph = onnx.load(path, input_shapes=input_shapes, outputs=outputs)
+    graph = load(path, input_shapes=input_shapes, outputs=outputs)
     if len(graph.inputs) != 1:
         names = ", ".join(f"'{t.name}'" for t in graph.inputs)
         raise UnsupportedError(

@@ -90,6 +90,14 @@ class Node:
         return f"{self.op} '{self.source[-1] if self.source else self.outputs[0].name}'"
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the uint8 form of a tensor stands for: ``real = scale * (q - zero_point)``, zero_point in 0..255."""
+
+    scale: float
+    zero_point: int
+
+
 @dataclass(eq=False, slots=True)
 class Graph:
     """Nodes in execution order, with the graph's inputs and outputs."""
@@ -98,6 +106,8 @@ class Graph:
     outputs: list[Tensor]
     nodes: list[Node]
     name: str = "model"
+    scales: dict[str, Scale] = field(default_factory=dict)
+    """Of a model that came quantised: tensor name -> its quantisation. Names survive passes and lowering."""
 
     def consumers(self, tensor: Tensor) -> list[Node]:
         """Nodes that read ``tensor``, each once, in order."""

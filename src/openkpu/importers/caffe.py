@@ -65,8 +65,9 @@ def _run(call: Call) -> None:
     handler = HANDLERS.get(call.layer.type)
     if handler is None:
         raise call.refuse(
-            f"layer type {call.layer.type}", "", "replace it by standard layers, or end the model before it (outputs=...)"
-        )  # fmt: skip
+            f"layer type {call.layer.type}",
+            fix="replace it by standard layers, or end the model before it (outputs=...)",
+        )
     try:
         handler(call)
     except OpenKPUError as error:

@@ -66,12 +66,12 @@ def read(data: bytes, path: Path | None) -> CaffeFile:
                 fix="put the .caffemodel beside it, under the same name",
             )  # fmt: skip
         return _net(text, _weights(read_bytes(weights), weights), str(path), path.stem)
-    weights = _weights(data, path)
+    net = _weights(data, path)
     description = _beside(path, TEXT_ENDINGS)
     if description is None:
-        return _net(weights, None, str(path), path.stem)
+        return _net(net, None, str(path), path.stem)
     text = prototxt.parse(read_bytes(description).decode("utf-8", "replace"), str(description))
-    return _net(text, weights, str(description), path.stem)
+    return _net(text, net, str(description), path.stem)
 
 
 def _beside(path: Path, endings: Sequence[str]) -> Path | None:
@@ -117,7 +117,8 @@ def _layers(net: Message, where: str) -> list[Layer]:
     bodies = net.messages("layer") or net.messages("layers")
     if len(bodies) > MAX_LAYERS:
         raise UnsupportedError(
-            "E159", f"the model has {len(bodies)} layers", where=where, why=f"the limit is {MAX_LAYERS}", fix="simplify it"
+            "E159", f"the model has {len(bodies)} layers", where=where, why=f"the limit is {MAX_LAYERS}",
+            fix="simplify it",
         )  # fmt: skip
     result = []
     for body in bodies:

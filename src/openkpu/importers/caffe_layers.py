@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def pool(call: Call) -> None:
         return
     pad = _pair(call, p, "pad", 0)
     up = p.string("round_mode", "CEIL") != "FLOOR" and p.flag("ceil_mode", True)
-    attrs = {"count_include_pad": 1} if op == "AveragePool" else {}
+    attrs: dict[str, Any] = {"count_include_pad": 1} if op == "AveragePool" else {}
     y = call.add(
         op, [x], kernel_shape=_pair(call, p, "kernel", 0, "kernel_size"), strides=_pair(call, p, "stride", 1),
         pads=pad * 2, ceil_mode=int(up), **attrs,

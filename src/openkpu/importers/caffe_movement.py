@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from openkpu.importers.caffe_call import Call, handles
 
@@ -30,7 +31,7 @@ def slice_(call: Call) -> None:
     points = [0, *p.integers("slice_point"), size]
     if len(points) == 2:
         points = [i * size // count for i in range(count + 1)]
-    sizes = [b - a for a, b in zip(points, points[1:], strict=False)]
+    sizes = [b - a for a, b in pairwise(points)]
     if len(sizes) != count or min(sizes) < 1 or (not p.has("slice_point") and size % count):
         raise call.damaged(f"Slice of {size} into {sizes}")
     call.done(*call.network.add_many(

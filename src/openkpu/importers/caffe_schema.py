@@ -56,7 +56,9 @@ _OLD_LAYER: Final = _fields("""
 """) | _enum(5, "type", V1_TYPES)  # fmt: skip
 
 SCHEMA: Final[Schema] = {
-    "Net": _fields("1 name string 3 input string 8 input_shape Shape 4 input_dim int 100 layer Layer 2 layers OldLayer"),
+    "Net": _fields(
+        "1 name string 3 input string 8 input_shape Shape 4 input_dim int 100 layer Layer 2 layers OldLayer"
+    ),
     "Layer": _LAYER,
     "OldLayer": _OLD_LAYER,
     "Shape": _fields("1 dim int"),

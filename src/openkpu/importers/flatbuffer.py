@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from openkpu.errors import FileFormatError
 
-_FORMATS: Final = {name: struct.Struct(f"<{code}") for name, code in
-                   (("i8", "b"), ("u8", "B"), ("u16", "H"), ("i32", "i"), ("u32", "I"), ("u64", "Q"), ("f32", "f"))}  # fmt: skip
+_CODES: Final = {"i8": "b", "u8": "B", "u16": "H", "i32": "i", "u32": "I", "u64": "Q", "f32": "f"}
+_FORMATS: Final = {name: struct.Struct(f"<{code}") for name, code in _CODES.items()}
 
 
 class FlatBuffer:

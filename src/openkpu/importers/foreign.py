@@ -33,7 +33,8 @@ _KERAS: Final = Foreign(
 )
 _KMODEL: Final = Foreign(
     "a kmodel: compiled already",
-    "`kpu inspect FILE` and `kpu run FILE PICTURE` take it; here the float model it was made from is needed, as ONNX, TFLite or Caffe",
+    "`kpu inspect FILE` and `kpu run FILE PICTURE` take it; "
+    "here the model it was made from is needed (ONNX, TFLite, Caffe)",
 )
 _PICTURE: Final = Foreign("a picture", "give the model first, and pictures to --calibration or --data")
 _ZIP: Final = Foreign("a zip file", "unpack it and give the model inside (.onnx, .tflite)")

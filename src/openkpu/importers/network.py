@@ -1,4 +1,4 @@
-"""Importing files that are not ONNX: each of their operators is written as ONNX operators, which the ONNX importer takes.
+"""Importing files that are not ONNX: their operators are written as ONNX ones, which the ONNX importer takes.
 
 So what an operator means, which sizes follow, what is folded and what is refused, is known in one place for all files.
 """

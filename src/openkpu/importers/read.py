@@ -11,7 +11,10 @@ MAX_BYTES: Final = 512 << 20  # the largest flash of a K210 board holds 16 MiB, 
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's content. ``SetupError`` E510: no such file; ``FileFormatError`` E158: larger than ``MAX_BYTES``."""
+    """Return a file's content.
+
+    ``SetupError`` E510: no such file; ``FileFormatError`` E158: larger than ``MAX_BYTES``.
+    """
     try:
         if not path.is_file():
             why = "it is a folder" if path.is_dir() else "nothing has this name"

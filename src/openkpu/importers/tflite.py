@@ -160,7 +160,7 @@ def _inputs(
 
 
 def _is_planar_already(file: TFLiteFile, s: Stored, operators: Sequence[Operator]) -> bool:
-    """Whether the input is (1, C, H, W) in the file, as converters from PyTorch leave it: transposed where it is read."""
+    """Whether the input is (1, C, H, W) in the file: transposed where it is read, as PyTorch converters leave it."""
     readers = [op for op in operators if s.index in op.inputs]
     return bool(readers) and all(
         op.op == "TRANSPOSE" and len(op.inputs) == 2

@@ -80,7 +80,8 @@ class Value:
     def planar(self) -> Tensor:
         """The picture as (1, C, H, W)."""
         if self._planar is None:
-            assert self._plain is not None and len(self._plain.shape) == 4
+            assert self._plain is not None
+            assert len(self._plain.shape) == 4
             self._planar = self._moved(self._plain, TO_PLANAR)
         return self._planar
 

@@ -81,7 +81,8 @@ class _Reader:
         kind = field.kind
         if kind in self.schema:
             if wire == 2:
-                message.add(field.name, self.message(kind, *value, depth + 1))
+                begin, end = value
+                message.add(field.name, self.message(kind, begin, end, depth + 1))
         elif kind == "string":
             if wire == 2:
                 message.add(field.name, self.data[slice(*value)].decode("utf-8", "replace"))

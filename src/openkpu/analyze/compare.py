@@ -117,16 +117,15 @@ def compare(
     ``compile`` and must be what the kmodel was compiled with. SNR is 10 log10(sum ref^2 / sum err^2) over all
     pictures. ``InputError`` E431 when inputs or outputs do not belong together, E432 when there are no pictures.
     """
-    from openkpu.compiler import front_end, input_params
+    from openkpu.compiler import front_end, pixels
     from openkpu.float.data import load_samples
     from openkpu.float.session import FloatSession
 
-    _, graph, _ = front_end(model, input_shapes=input_shapes, outputs=outputs)
+    float_graph, graph, _ = front_end(model, input_shapes=input_shapes, outputs=outputs)
     chip = kmodel if isinstance(kmodel, Model) else load(kmodel)
     source = graph.inputs[0]
     _same_form(graph, chip)
-    picture = len(source.shape) == 4
-    params = input_params(source.shape, mean, std, input_range) if picture else None
+    params = pixels(float_graph, mean, std, input_range)
     loaded = load_samples(data, source.shape[1:], limit=samples)
     if not loaded:
         raise InputError("E432", "no pictures to compare on", where=str(data), fix="give a folder of pictures")

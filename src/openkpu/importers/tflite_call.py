@@ -39,6 +39,18 @@ class Batched:
     pads: tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """A tensor whose numbers along ``axis`` stand ``count`` times in a new dimension behind it.
+
+    Keras writes nearest-neighbour upsampling so: EXPAND_DIMS, TILE, RESHAPE. ``source`` is the tensor before that.
+    """
+
+    source: Value
+    axis: int
+    count: int = 1
+
+
 class Value:
     """A tensor of the file while it is imported."""
 
@@ -46,6 +58,7 @@ class Value:
         self.network = network
         self.stored = stored
         self.batched: Batched | None = None
+        self.repeats: Repeats | None = None
         self._plain = plain
         self._planar = planar
 
@@ -97,8 +110,8 @@ class Value:
         moved = [p for p in perm if t.shape[p] != 1]
         if moved == sorted(moved):
             shape_in = self.network.ints(shape, f"{t.name}.shape")
-            return self.network.add("Reshape", [t, shape_in], self.stored.name, f"{t.name}.order")
-        return self.network.add("Transpose", [t], self.stored.name, f"{t.name}.order", perm=list(perm))
+            return self.network.add("Reshape", [t, shape_in], short(self.stored.name), f"{t.name}.order")
+        return self.network.add("Transpose", [t], short(self.stored.name), f"{t.name}.order", perm=list(perm))
 
 
 class Call:
@@ -111,7 +124,8 @@ class Call:
         self.values = values
         self.results = [tensors[i] for i in operator.outputs]
         self.name = self.results[0].name if self.results else f"operator {operator.index}"
-        self.label = f"{self.op} '{self.name}'"
+        self.source = short(self.name)
+        self.label = f"{self.op} '{self.source}'"
 
     # -- errors ---------------------------------------------------------------------------------------------------
     def damaged(self, what: str, why: str = "") -> OpenKPUError:
@@ -197,7 +211,7 @@ class Call:
     # -- results --------------------------------------------------------------------------------------------------
     def add(self, op: str, inputs: Sequence[Tensor | None], stem: str = "", **attrs: Any) -> Tensor:
         """Import an ONNX operator; its result is called like this operator's output, or that with ``.stem``."""
-        return self.network.add(op, inputs, self.name, f"{self.name}.{stem}" if stem else self.name, **attrs)
+        return self.network.add(op, inputs, self.source, f"{self.name}.{stem}" if stem else self.name, **attrs)
 
     def number(self, data: Any, stem: str) -> Tensor:
         """Return a constant."""
@@ -257,6 +271,11 @@ def handles(*ops: str) -> Callable[[Handler], Handler]:
         return handler
 
     return register
+
+
+def short(name: str) -> str:
+    """Return the layer's name: converters join those of all layers that they fused, the last one first."""
+    return name.partition(";")[0] or name
 
 
 def real_data(stored: Stored, where: str) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from openkpu.importers.tflite_call import PLANAR_AXIS, TO_PLANAR, Call, handles
+from openkpu.importers.tflite_call import PLANAR_AXIS, TO_PLANAR, Call, Repeats, Value, handles
 
 LAST = (1 << 31) - 1
 
@@ -23,7 +23,28 @@ def reshape_to(call: Call, shape: list[int], i: int = 0) -> None:
     if tuple(shape) == v.shape:
         call.done(v.native, planar=v.is_planar)
         return
-    call.done(call.reshape(v.plain, shape))
+    if v.repeats is not None and _stretched(call, v.repeats, shape):
+        return
+    result = call.done(call.reshape(v.plain, shape))
+    inserted = [a for a in range(1, len(shape)) if (*shape[:a], *shape[a + 1 :]) == v.shape and shape[a] == 1]
+    if inserted and len(shape) == 5:
+        result.repeats = Repeats(v, inserted[-1] - 1)
+
+
+def _stretched(call: Call, r: Repeats, shape: list[int]) -> bool:
+    """Give a picture whose rows or columns are each repeated, as a resize; False where it is something else."""
+    target = list(r.source.shape)
+    target[r.axis] *= r.count
+    if shape != target or r.axis not in (1, 2):
+        return False
+    x = r.source.planar
+    sizes = call.network.ints([x.shape[0], x.shape[1], target[1], target[2]], f"{call.name}.sizes")
+    y = call.add(
+        "Resize", [x, None, None, sizes], mode="nearest", coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )  # fmt: skip
+    call.done(y, planar=True)
+    return True
 
 
 @handles("RESHAPE")
@@ -163,10 +184,9 @@ def split(call: Call) -> None:
     if sum(sizes) != size or len(sizes) != count or min(sizes) < 1:
         raise call.damaged(f"{call.op} of {size} into {sizes}")
     at = PLANAR_AXIS[axis] if v.is_planar else axis
-    parts = call.network.add_many(
-        "Split", [v.native, call.network.ints(sizes, f"{call.name}.sizes")], call.name, [r.name for r in call.results],
-        axis=at,
-    )  # fmt: skip
+    names = [r.name for r in call.results]
+    operands = [v.native, call.network.ints(sizes, f"{call.name}.sizes")]
+    parts = call.network.add_many("Split", operands, call.source, names, axis=at)
     for i, t in enumerate(parts):
         call.done(t, i, planar=v.is_planar)
 
@@ -192,9 +212,9 @@ def unpack(call: Call) -> None:
         raise call.damaged(f"UNPACK of {x.shape[axis]} into {count}")
     shape = [d for i, d in enumerate(x.shape) if i != axis]
     names = [f"{r.name}.kept" for r in call.results]
-    for i, t in enumerate(call.network.add_many("Split", [x], call.name, names, axis=axis)):
+    for i, t in enumerate(call.network.add_many("Split", [x], call.source, names, axis=axis)):
         target = call.network.ints(shape, f"{call.name}.shape")
-        call.done(call.network.add("Reshape", [t, target], call.name, call.results[i].name), i)
+        call.done(call.network.add("Reshape", [t, target], call.source, call.results[i].name), i)
 
 
 @handles("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
@@ -219,6 +239,12 @@ def gather(call: Call) -> None:
     call.done(call.add("Gather", [x, index], axis=axis))
 
 
+@handles("SHAPE")
+def shape_(call: Call) -> None:
+    """All shapes are known."""
+    call.done(call.number(np.asarray(call.value(0).shape, np.int64), "value"))
+
+
 @handles("TILE", "BROADCAST_TO")
 def repeat(call: Call) -> None:
     """Repeat a tensor; to its own shape it vanishes."""
@@ -229,8 +255,16 @@ def repeat(call: Call) -> None:
     if tuple(target) == v.shape:
         call.done(v.native, planar=v.is_planar)
         return
-    call.done(
-        call.add("Expand", [v.plain, call.network.ints(target, f"{call.name}.shape")])
-        if call.op == "BROADCAST_TO"
-        else call.add("Tile", [v.plain, call.network.ints(call.const_ints(1, "repeats"), f"{call.name}.repeats")])
-    )
+    r = v.repeats
+    if r is not None and r.count == 1 and (*target[: r.axis + 1], 1, *target[r.axis + 2 :]) == v.shape:
+        result = _repeat(call, v, target)
+        result.repeats = Repeats(r.source, r.axis, target[r.axis + 1])
+        return
+    _repeat(call, v, target)
+
+
+def _repeat(call: Call, v: Value, target: list[int]) -> Value:
+    if call.op == "BROADCAST_TO":
+        return call.done(call.add("Expand", [v.plain, call.network.ints(target, f"{call.name}.shape")]))
+    repeats = call.network.ints(call.const_ints(1, "repeats"), f"{call.name}.repeats")
+    return call.done(call.add("Tile", [v.plain, repeats]))

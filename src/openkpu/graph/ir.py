@@ -28,6 +28,13 @@ Softmax             x                    axis (>= 0)
 Resize              x                    mode ("nearest", "linear"), coordinate ("asymmetric", "half_pixel",
                                          "align_corners", "pytorch_half_pixel"), rounding ("floor", ...)
 Slice               x                    starts, ends, steps, axes
+DepthToSpace        x                    blocksize, mode ("DCR", "CRD"); SpaceToDepth: blocksize
+ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare
+                    x                    axes, keepdims; over H and W of a picture the first four become poolings
+ArgMax ArgMin       x                    axis, keepdims, select_last_index; the result is int64
+LpNormalization     x                    axis, p (1 or 2)
+Sin Cos Round Sign  x
+Tile Expand         x                    repeats; shape
 =================== ==================== ==========================================================================
 
 Anything else an importer meets stays an op under its own ONNX name, for the lowering to refuse by name.

@@ -160,7 +160,7 @@ def resize(call: Call) -> None:
     if align:
         kind, rounding = "align_corners", "round_prefer_ceil"
     elif half:
-        kind = "half_pixel" if linear else "tf_half_pixel_for_nn"
+        kind, rounding = "half_pixel", "round_prefer_ceil"  # floor((x + 1/2) * scale), as ONNX writes it
     sizes = call.network.ints([*x.shape[:2], *size], f"{call.name}.sizes")
     y = call.add(
         "Resize", [x, None, None, sizes], mode="linear" if linear else "nearest",

@@ -1,4 +1,4 @@
-"""Makes small TensorFlow Lite files for tests: a FlatBuffer writer of 60 lines, and a model of tensors and operators."""
+"""Makes small TensorFlow Lite files for tests: a FlatBuffer writer, and a model of tensors and operators."""
 
 from __future__ import annotations
 
@@ -62,9 +62,12 @@ def _content(out: bytearray, value: Any) -> int:
     if isinstance(value, list):  # of tables
         at = _align(out, 4)
         out += struct.pack("<I", len(value)) + bytes(4 * len(value))
+        written: dict[int, int] = {}  # the same table twice is written once
         for i, table in enumerate(value):
             place = at + 4 + 4 * i
-            struct.pack_into("<I", out, place, _table(out, table) - place)
+            if id(table) not in written:
+                written[id(table)] = _table(out, table)
+            struct.pack_into("<I", out, place, written[id(table)] - place)
         return at
     data = value.encode() + b"\0" if isinstance(value, str) else np.ascontiguousarray(value).tobytes()
     count = len(data) - 1 if isinstance(value, str) else np.asarray(value).size
@@ -174,7 +177,7 @@ OPTIONS = {
     "SQUEEZE": 30, "STRIDED_SLICE": 32, "SPLIT": 35, "ARG_MAX": 40, "TRANSPOSE_CONV": 49, "PACK": 59, "UNPACK": 64,
     "RESIZE_NEAREST_NEIGHBOR": 74, "LEAKY_RELU": 75, "MIRROR_PAD": 77, "SPLIT_V": 79, "DEPTH_TO_SPACE": 94,
 }  # fmt: skip
-"""Operator -> the number of its table of options (BuiltinOptions); TensorFlow Lite itself wants it, OpenKPU does not."""
+"""Operator -> the number of its table of options (BuiltinOptions); TensorFlow Lite wants it, OpenKPU does not."""
 
 
 def conv(stride: int = 1, *, same: bool = True, act: int = 0, dilation: int = 1) -> Fields:

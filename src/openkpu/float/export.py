@@ -167,8 +167,8 @@ def simple(op: str, *attrs: str, **fixed: Any) -> Exporter:
 
 for _op in (
     "GlobalAveragePool", "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Abs", "Neg", "Exp", "Log", "Sqrt",
-    "Floor", "Ceil", "Erf", "Reciprocal", "Sin", "Cos", "Round", "Sign", "PRelu", "Add", "Sub", "Mul", "Div", "Min", "Max",
-    "Pow", "MatMul",
+    "Floor", "Ceil", "Erf", "Reciprocal", "Sin", "Cos", "Round", "Sign", "PRelu", "Add", "Sub", "Mul", "Div", "Min",
+    "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
 for _op in ("LeakyRelu", "Elu"):

@@ -292,7 +292,8 @@ def real_data(stored: Stored, where: str) -> NDArray[Any]:
                 why=f"for {data.shape[stored.axis]} channels", fix="convert the model again",
             )  # fmt: skip
     scale, zero = stored.scale.reshape(shape), stored.zero_point.reshape(shape)
-    return ((data.astype(np.int64) - zero) * scale.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite weights are refused where they are used
+        return np.asarray((data.astype(np.int64) - zero) * scale.astype(np.float64), np.float32)
 
 
 def scale_of(stored: Stored) -> Scale | None:

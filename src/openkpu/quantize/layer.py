@@ -68,7 +68,9 @@ def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QPara
     shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
     fn = node.attrs["fn"]
     if fn is not None and qout.zero_point == 0 and saturates(fn) and not is_homogeneous(fn):
-        fn = RELU  # the upper limit is the top of the uint8 range
+        limit = fn.args[1].value
+        if not qout.is_uniform or 255 * qout.scale[0] <= limit * (1 + 1e-6):
+            fn = RELU  # the top of the uint8 range is below the upper limit, or at it
     name = node.source[-1] if node.source else node.output.name
     spec = LayerSpec((shape[0], shape[1], shape[2]), w, b, fn, node.attrs["pool"], node.attrs["depthwise"], name)
     return spec, qin

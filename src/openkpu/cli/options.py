@@ -120,7 +120,10 @@ def normalisation(model: Path, mean: str | None, std: str | None, input_range: s
         values = numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range")
         return Normalisation(*values, sidecar=path, labels=labels)
     if beside is None or beside.mean is None or beside.std is None:
-        note = "no --mean, --std or --input-range, and no model.json that gives them: pixels 0..255 become 0..1"
+        note = (
+            "no --mean, --std or --input-range, and no model.json that gives them: pixels 0..255 become 0..1 "
+            "(or what the file of a quantised model says)"
+        )
         return Normalisation(sidecar=path, labels=labels, notes=(note,))
     note = f"mean and std are from {path}"
     return Normalisation(beside.mean, beside.std, sidecar=path, labels=labels, notes=(note,))

@@ -449,6 +449,7 @@ def test_a_layer_keeps_the_first_name_of_those_fused_into_it() -> None:
     graph = load(m.bytes())
     assert graph.nodes[0].source == ("net/relu",)
     assert graph.outputs[0].name == "net/relu;net/bn;net/conv"
+    assert load(m.bytes(), outputs=["net/relu"]).outputs[0].name == "net/relu;net/bn;net/conv"
 
 
 def test_input_sizes() -> None:

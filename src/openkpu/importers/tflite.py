@@ -7,6 +7,7 @@ of a model that is quantised already (int8 or uint8 activations) are kept as ``G
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from openkpu.errors import FileFormatError, InputError, OpenKPUError, Unsupporte
 from openkpu.graph.ir import Graph, Scale, Tensor
 from openkpu.importers import tflite_compute, tflite_conv, tflite_movement
 from openkpu.importers.network import Network
-from openkpu.importers.tflite_call import HANDLERS, TO_PLANAR, Call, Value, real_data, scale_of
+from openkpu.importers.tflite_call import HANDLERS, TO_PLANAR, Call, Value, real_data, scale_of, short
 from openkpu.importers.tflite_file import Operator, Stored, TFLiteFile, read
 
 _HANDLER_MODULES: Final = (tflite_compute, tflite_conv, tflite_movement)
@@ -97,8 +98,12 @@ def _ends(file: TFLiteFile, outputs: Sequence[str] | None) -> list[int]:
     """Return the tensors that the model ends at."""
     if outputs is None:
         return file.outputs
-    names = {t.name: t.index for t in file.tensors}
-    known = [n for n, i in names.items() if i in file.makers]
+    made = [t for t in file.tensors if t.index in file.makers]
+    known = [t.name for t in made]
+    brief = Counter(short(t.name) for t in made)
+    # messages call layers by the first of the names that were joined; where that is clear it will do
+    names = {short(t.name): t.index for t in made if brief[short(t.name)] == 1}
+    names |= {t.name: t.index for t in file.tensors}
     for name in outputs:
         if names.get(name, -1) not in file.makers:
             near = difflib.get_close_matches(name, known[:5000], 3)

@@ -8,6 +8,7 @@ from typing import Final
 
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
+from openkpu.passes.channel_pad import channel_pad
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
 from openkpu.passes.fold_channel_affine import fold_channel_affine
@@ -22,6 +23,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     planar_layout,
     fold_transpose,
     fold_pad,
+    channel_pad,
     fold_batch_norm,
     softmax_of_pairs,
     fold_channel_affine,

@@ -49,20 +49,18 @@ def similarity(start: Matrix, end: Matrix) -> Matrix:
 
 
 def _svd(m: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Split a 2x2 matrix into u, singular values, v with closed formulas; in double precision, rounded at the end."""
-    a, b, c, d = (float(x) for x in m.reshape(-1))
-    far, near = np.hypot(a - d, b + c), np.hypot(a + d, b - c)
-    s0 = float(_f((far + near) / 2))
-    s1 = float(_f(abs(s0 - far)))
-    sine = float(_f(np.sin(np.arctan2(2 * (a * b + c * d), a * a - b * b + c * c - d * d) / 2))) if s0 > s1 else 0.0
-    v0 = float(_f(np.sqrt(1 - sine * sine)))
-    v = [v0, -sine, sine, v0]
-    u0 = -(a * v[0] + b * v[2]) / s0 if s0 else 1.0
-    u2 = -(c * v[0] + d * v[2]) / s0 if s0 else 0.0
-    u1 = (a * v[1] + b * v[3]) / s1 if s1 else -u2
-    u3 = (c * v[1] + d * v[3]) / s1 if s1 else u0
-    v[0], v[2] = -v[0], -v[2]
-    return np.array([[u0, u1], [u2, u3]], _f), np.array([s0, s1], _f), np.array(v, _f).reshape(2, 2)
+    """Split a 2x2 matrix into u, singular values, v with closed formulas: roots and angles in double, the rest in float."""
+    a, b, c, d = m.reshape(-1)
+    far = np.hypot(float(a - d), float(b + c))
+    s0 = _f((far + np.hypot(float(a + d), float(b - c))) / 2)
+    s1 = _f(abs(float(s0) - far))
+    angle = np.arctan2(float(_f(2) * (a * b + c * d)), float(a * a - b * b + c * c - d * d)) / 2
+    sine = _f(np.sin(angle)) if s0 > s1 else _f(0)
+    cosine = _f(np.sqrt(float(_f(1) - sine * sine)))
+    u0, u2 = (-(a * cosine + b * sine) / s0, -(c * cosine + d * sine) / s0) if s0 else (_f(1), _f(0))
+    u1, u3 = ((b * cosine - a * sine) / s1, (d * cosine - c * sine) / s1) if s1 else (-u2, u0)
+    u, v = np.array([[u0, u1], [u2, u3]], _f), np.array([[-cosine, -sine], [-sine, cosine]], _f)
+    return u, np.array([s0, s1], _f), v
 
 
 def warp_affine_ai(*args: Any, **kw: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from openkpu.maixpy.image.arguments import Arguments, check, positional
 from openkpu.maixpy.image.core import BINARY
-from openkpu.maixpy.image.fast_math import fast_pow
+from openkpu.maixpy.image.fast_math import fast_pow, fma
 from openkpu.maixpy.image.operands import MAXIMA, Ints, Operands
 
 _f = np.float32
@@ -54,7 +54,8 @@ class Arithmetic(Operands):
             if not invert:
                 return ((x * y).astype(_f) * share).astype(np.int32)
             product = (_f(top) - x.astype(_f)) * (_f(top) - y.astype(_f))
-            return (_f(top) - product * share).astype(np.int32)
+            inverted: Ints = fma(-product, share, _f(top)).astype(np.int32)
+            return inverted
 
         return self._combine(a, 2, "mul", rule)
 
@@ -133,7 +134,8 @@ class Arithmetic(Operands):
         channels = []
         for channel, top in zip(self._split(self._pixels), MAXIMA[self._format], strict=True):
             level = np.arange(top + 1, dtype=_f) * (_f(1) / _f(top))
-            bent = (fast_pow(level, exponent) * contrast + brightness) * _f(top)
-            limited = np.clip(np.nan_to_num(np.trunc(bent), nan=0), 0, top)
+            with np.errstate(over="ignore", invalid="ignore"):
+                bent = fma(fast_pow(level, exponent), contrast, brightness) * _f(top)
+            limited = np.clip(np.nan_to_num(np.trunc(bent), nan=top), 0, top)  # no number becomes the largest
             channels.append(limited.astype(np.int32).take(channel))
         return self._put(self._join(channels), None, "gamma_corr")

@@ -9,7 +9,7 @@ import numpy as np
 
 from openkpu.maixpy.image.arguments import Arguments, check, int32
 from openkpu.maixpy.image.core import RGB565
-from openkpu.maixpy.image.fast_math import fast_atan2
+from openkpu.maixpy.image.fast_math import cosine, fast_atan2, sine
 from openkpu.maixpy.image.operands import MAXIMA, Mask, Operands, get_thresholds
 from openkpu.maixpy.image.pixels import pack
 from openkpu.maixpy.image.records import Record
@@ -205,8 +205,6 @@ def _unite(a: _Found, b: _Found) -> None:
     a.w, a.h = right - a.x, bottom - a.y
     total = a.pixels + b.pixels
     a.cx, a.cy = ((p * a.pixels + q * b.pixels) // total for p, q in ((a.cx, b.cx), (a.cy, b.cy)))
-    sine, cosine = (
-        (f(_f(a.rotation)) * _f(a.pixels) + f(_f(b.rotation)) * _f(b.pixels)) / _f(total) for f in (np.sin, np.cos)
-    )
-    a.rotation = float(fast_atan2(sine, cosine))
+    y, x = ((f(_f(a.rotation)) * _f(a.pixels) + f(_f(b.rotation)) * _f(b.pixels)) / _f(total) for f in (sine, cosine))
+    a.rotation = float(fast_atan2(y, x))
     a.pixels, a.code, a.count = total, a.code | b.code, min(a.count + b.count, 0xFFFF)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openkpu.maixpy.image.arguments import divide
 from openkpu.maixpy.image.draw import Pixels, Point, brush, fill, halves
-from openkpu.maixpy.image.fast_math import fast_atan
+from openkpu.maixpy.image.fast_math import cosine, fast_atan, fma, radians, sine, tangent
 
 _f = np.float32
 
@@ -28,18 +28,12 @@ def ellipse(
     elif turn == 90:
         shape = (high // 2, wide // 2, _f(1), _f(0))
     else:
-        angle = _f(_f(rotation) * _f(np.pi)) / _f(180)
-        theta = fast_atan(_f(divide(high, wide)) * -np.tan(angle))
-        w, h, cos_t, sin_t, cos_r, sin_r = (
-            _f(wide),
-            _f(high),
-            np.cos(theta),
-            np.sin(theta),
-            np.cos(angle),
-            np.sin(angle),
-        )
-        shear_x = w * cos_t * cos_r - h * sin_t * sin_r
-        shear_y = w * cos_t * sin_r + h * sin_t * cos_r
+        angle = radians(rotation)
+        theta = fast_atan(_f(divide(high, wide)) * -tangent(angle))
+        (cos_t, sin_t), (cos_r, sin_r) = ((cosine(a), sine(a)) for a in (theta, angle))
+        w, h = _f(wide), _f(high)
+        shear_x = fma(w * cos_t, cos_r, -(h * sin_t * sin_r))
+        shear_y = fma(w * cos_t, sin_r, h * sin_t * cos_r)
         axis_x = abs(shear_x)
         axis_y = _f(high * wide) / axis_x if axis_x else _f(0)
         shape = (int(axis_x / _f(2)), int(axis_y / _f(2)), shear_x, shear_y)

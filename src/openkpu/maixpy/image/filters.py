@@ -9,6 +9,7 @@ import numpy as np
 
 from openkpu.maixpy.image.arguments import Arguments, check, get_int, get_items
 from openkpu.maixpy.image.core import BINARY, RGB565
+from openkpu.maixpy.image.fast_math import fma
 from openkpu.maixpy.image.operands import MAXIMA, Ints, Operands, get_ksize, taps, window_sum
 from openkpu.maixpy.image.pixels import gray_table, words_from_yuv, yuv_table
 
@@ -57,7 +58,7 @@ class Filters(Operands):
         def rule(c: Ints, top: int) -> Ints:
             near = np.stack(taps(c, k))
             low, high = near.min(axis=0).astype(_f), near.max(axis=0).astype(_f)
-            mixed: Ints = (low * (_f(1) - bias) + high * bias).astype(np.int32)
+            mixed: Ints = fma(low, _f(1) - bias, high * bias).astype(np.int32)
             return mixed
 
         return self._filtered(a, 2, "midpoint", rule)
@@ -141,7 +142,10 @@ class Filters(Operands):
         channels = zip(self._split(self._pixels), MAXIMA[self._format], strict=True)
         pixels = self._join([rule(c, top) for c, top in channels])
         if threshold:
-            white = (self._luma(pixels) - offset < self._luma(self._pixels)) ^ invert
+            level = self._luma(pixels).astype(np.int64) - offset
+            if self._format == BINARY:  # compared without sign
+                level = level % (1 << 32)
+            white = (level < self._luma(self._pixels)) ^ invert
             on = {BINARY: 1, RGB565: 0xFFFF}.get(self._format, 255)
             pixels = np.where(white, on, 0).astype(pixels.dtype)
         return self._put(pixels, mask, call)

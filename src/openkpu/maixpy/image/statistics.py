@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from openkpu.maixpy.image.arguments import Arguments, check, divide, get_float
 from openkpu.maixpy.image.core import BINARY, GRAYSCALE, RGB565
+from openkpu.maixpy.image.fast_math import fma
 from openkpu.maixpy.image.operands import Operands, get_thresholds
 from openkpu.maixpy.image.pixels import lab_table
 from openkpu.maixpy.image.records import Record
@@ -111,7 +112,7 @@ class Histogram(Record):
 
     def get_threshold(self) -> OtsuThreshold:
         """Return Otsu's threshold."""
-        values = [divide(_otsu(b) * (high - low), len(b) - 1) for b, (low, high) in self._channels()]
+        values = [_wrapped(divide(_otsu(b) * (high - low), len(b) - 1), low) for b, (low, high) in self._channels()]
         return OtsuThreshold(tuple(values), len(values))
 
     def get_statistics(self) -> Statistics:
@@ -162,7 +163,7 @@ class Histograms(Operands):
         share = _f(1) / _f(area)
         result = []
         for channel, count, (low, high) in zip(channels, counts, RANGES[self._format], strict=True):
-            scale = _f(count - 1) / _f(high - low)
+            scale = _f(count - 1) * (_f(1) / _f(high - low))
             at = ((channel.astype(np.int32) - low).astype(_f) * scale).astype(np.int64)
             result.append((np.bincount(at, minlength=count).astype(_f) * share).astype(_f))
         return result
@@ -179,9 +180,14 @@ def _percentile(bins: Bins, limits: tuple[int, int], share: Any) -> int:
     below = _f(0)
     for i, part in enumerate(bins):
         if below < share <= below + part:
-            return int(_f(i) * scale + _f(limits[0]))
+            return int(fma(_f(i), scale, _f(limits[0])))
         below = below + part
     return 0
+
+
+def _wrapped(value: int, low: int) -> int:
+    """Store a value in 8 bits: the firmware forgets to add the least value of A and B, so that theirs overflow."""
+    return (value - low) % 256 + low if low else value % 256
 
 
 def _otsu(bins: Bins) -> int:
@@ -204,10 +210,10 @@ def _statistics(bins: Bins, limits: tuple[int, int]) -> tuple[int, ...]:
     mean = square = below = most = _f(0)
     empty = True
     for i, part in enumerate(bins):
-        exact = _f(i) * scale + _f(low)
+        exact = fma(_f(i), scale, _f(low))
         value = int(exact)
-        mean = mean + exact * part
-        square = square + exact * exact * part
+        mean = fma(exact, part, mean)
+        square = fma(exact * exact, part, square)
         for name, share in (("lq", 0.25), ("median", 0.5), ("uq", 0.75)):
             if below < share <= below + part:
                 result[name] = value
@@ -220,6 +226,6 @@ def _statistics(bins: Bins, limits: tuple[int, int]) -> tuple[int, ...]:
             result["max"] = value
         below = below + part
     result["mean"] = int(mean)
-    spread = square - mean * mean
+    spread = fma(-mean, mean, square)
     result["stdev"] = int(np.sqrt(spread)) if spread > 0 else 0
     return tuple(result[name] for name in _STATISTICS)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.maixpy.image.arguments import Arguments, check, get_float, get_items
-from openkpu.maixpy.image.core import ImageCore
-from openkpu.maixpy.image.fast_math import fast_atan
+from openkpu.maixpy.image.core import BINARY, ImageCore
+from openkpu.maixpy.image.fast_math import cosine, fast_atan, radians, sine, tangent
 
 _f = np.float32
-_RADIAN = _f(np.pi)
 
 
 class Warp(ImageCore):
@@ -24,6 +23,8 @@ class Warp(ImageCore):
         """Undo a fish-eye: ``lens_corr(strength=1.8, zoom=1.0)``."""
         a = Arguments(args, kw)
         self._need_mutable()
+        if self._format == BINARY:
+            raise RuntimeError("openkpu board: lens_corr() of a binary image copies only part of it on the board")
         strength = _f(a.number(0, "strength", 1.8))
         check(bool(strength > 0), "Strength must be > 0!")
         zoom = _f(a.number(1, "zoom", 1.0))
@@ -45,11 +46,11 @@ class Warp(ImageCore):
         """
         a = Arguments(args, kw)
         self._need_mutable()
-        turns = [_radians(a.number(i, f"{axis}_rotation", 0)) for i, axis in enumerate("xyz")]
+        turns = [radians(a.number(i, f"{axis}_rotation", 0)) for i, axis in enumerate("xyz")]
         shift = [_f(a.number(3 + i, f"{axis}_translation", 0)) for i, axis in enumerate("xy")]
         zoom = _f(a.number(5, "zoom", 1.0))
         check(bool(zoom > 0), "Zoom must be > 0!")
-        fov = _radians(a.number(6, "fov", 60.0))
+        fov = radians(a.number(6, "fov", 60.0))
         check(bool(0 < fov < 180), "FOV must be > 0 and < 180!")
         corners = None
         if a.has(7, "corners"):
@@ -79,14 +80,10 @@ def _cut(a: Any) -> NDArray[np.int64]:
     return limited
 
 
-def _radians(degrees: float) -> Any:
-    return _f(degrees) * _RADIAN / _f(180)
-
-
 def _inverse(w: int, h: int, turns: list[Any], shift: list[Any], zoom: Any, fov: Any) -> NDArray[Any] | None:
     """Return the matrix from destination to source, or None when it cannot be inverted."""
-    z = np.sqrt(_f(w * w + h * h)) / _f(2) / np.tan(fov / _f(2))
-    (cx, sx), (cy, sy), (cz, sz) = ((np.cos(t), np.sin(t)) for t in turns)
+    z = np.sqrt(_f(w * w + h * h)) / _f(2) / tangent(fov / _f(2))
+    (cx, sx), (cy, sy), (cz, sz) = ((cosine(t), sine(t)) for t in turns)
     place = np.array([[1, 0, -(w // 2)], [0, 1, -(h // 2)], [0, 0, 0], [0, 0, 1]], _f)
     rx = np.array([[1, 0, 0, 0], [0, cx, -sx, 0], [0, sx, cx, 0], [0, 0, 0, 1]], _f)
     ry = np.array([[cy, 0, -sy, 0], [0, 1, 0, 0], [sy, 0, cy, 0], [0, 0, 0, 1]], _f)

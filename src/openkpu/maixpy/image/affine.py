@@ -49,7 +49,7 @@ def similarity(start: Matrix, end: Matrix) -> Matrix:
 
 
 def _svd(m: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Split a 2x2 matrix into u, singular values, v with closed formulas: roots and angles in double, the rest in float."""
+    """Split a 2x2 matrix into u, singular values and v with closed formulas; of points on one line u is noise."""
     a, b, c, d = m.reshape(-1)
     far = np.hypot(float(a - d), float(b + c))
     s0 = _f((far + np.hypot(float(a + d), float(b - c))) / 2)

@@ -100,19 +100,20 @@ class Convert(ImageCore):
         positional(args, kw, 0)
         w, h = self._w, self._h
         if self._format == GRAYSCALE:
-            if self._ai is None:
+            if self._ai is None or self._unpaid:
                 self._blocks.append(self._allocate(w * h, "plane"))
                 self._ai = np.empty((h, w), np.uint8)
             plane = self._ai if self._ai.ndim == 2 else self._ai[0]
             plane[...] = self._pixels
         elif self._format == RGB565:
-            if self._ai is None or self._ai.ndim != 3:
+            if self._ai is None or self._ai.ndim != 3 or self._unpaid:
                 self._blocks.append(self._allocate((w + 63) // 64 * 64 * h * 3, "planes"))
                 self._ai = np.empty((3, h, w), np.uint8)
             planes_from_words(self._pixels, self._ai)
         else:
             self._host.print(_GRAY_ONLY)
             return
+        self._unpaid = False
         self._history.calls.clear()
 
     def ai_to_pix(self, *args: Any, **kw: Any) -> None:

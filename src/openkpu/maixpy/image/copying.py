@@ -160,6 +160,7 @@ class Copying(ImageCore):
 def _without_planes(image: _Copy, call: str) -> _Copy:
     """Give a copy the planes that the firmware forgets to set: here empty ones that count as stale."""
     image._ai = np.zeros((3, image._h, image._w), np.uint8)
+    image._unpaid = True
     image._history.note(call + NEVER_FILLED)
     return image
 

@@ -52,7 +52,7 @@ class ImageCore:
     of a camera's grayscale frame it is the very array of the pixels), or None.
     """
 
-    __slots__ = ("__weakref__", "_ai", "_blocks", "_format", "_h", "_history", "_host", "_pixels", "_w")
+    __slots__ = ("__weakref__", "_ai", "_blocks", "_format", "_h", "_history", "_host", "_pixels", "_unpaid", "_w")
 
     _host: Host
     _w: int
@@ -76,6 +76,7 @@ class ImageCore:
         self._w, self._h = size or (pixels.shape[1], pixels.shape[0])
         self._pixels = pixels
         self._ai = ai
+        self._unpaid = False  # planes of a copy, which the firmware neither allocates nor clears
         self._blocks = list(blocks)
         self._history = history or History()
 

@@ -1,7 +1,7 @@
 """The firmware's own approximations of functions, in float32. Source: OpenMV's ``fmath.c`` in MaixPy-v1.
 
-The firmware is built with ``-ffast-math``: a product to which something is added is one fused operation on the chip, and
-a division by a constant is a multiplication with its reciprocal.
+The firmware is built with ``-ffast-math``: a product to which something is added is one fused operation on the chip,
+and a division by a constant is a multiplication with its reciprocal.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def _text(value: object) -> str:
 
 
 def file_kind(path: str, image_format: str) -> str:
-    """Return ``bmp``, ``jpg`` or nothing by the end of the name; ``OSError`` when format and name do not go together."""
+    """Return ``bmp``, ``jpg`` or nothing by a name's end; ``OSError`` when name and format do not go together."""
     end = path.lower()
     if end.endswith((".jpg", ".jpeg")) and len(path) >= 4:
         return "jpg"

@@ -19,8 +19,8 @@ _f = np.float32
 class Filters(Operands):
     """mean, median, mode, midpoint, morph, gaussian, laplacian, histeq.
 
-    All take ``threshold``, ``offset``, ``invert`` and ``mask``: with a threshold a pixel becomes white where the filtered
-    value minus the offset is below it.
+    All take ``threshold``, ``offset``, ``invert`` and ``mask``: with a threshold a pixel becomes white where the
+    filtered value minus the offset is below it.
     """
 
     __slots__ = ()

@@ -54,8 +54,8 @@ def compile(
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
     """
-    from openkpu.api import check_writable
     from openkpu.compiler import compile as run
+    from openkpu.files import check_writable
     from openkpu.report import compile as report
     from openkpu.report import progress
     from openkpu.report.console import Printer, print_json
@@ -93,6 +93,7 @@ def compile(
         next_commands=[
             shlex.join(["kpu", "run", str(output), "PICTURE", *labels]),
             shlex.join(["kpu", "compare", str(model), str(output), "--data", str(calibration), *again]),
+            shlex.join(["kpu", "profile", str(output)]),
             shlex.join(["kpu", "inspect", str(output)]),
         ],
     )

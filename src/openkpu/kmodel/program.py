@@ -1,7 +1,9 @@
-"""What every kmodel version decodes to: a straight-line program over three memories.
+"""What every kmodel version decodes to: a straight-line program over the chip's memories.
 
-Main RAM holds the model's scratch buffer, AI RAM the KPU's feature maps, and constants belong to the steps that use
-them. A step names its operands; nothing in a step refers to a file offset.
+Main RAM holds the model's scratch buffer, AI RAM the KPU's feature maps. Weights and tables belong to the steps that
+use them; other constant tensors of V4 and V5 lie in the constant area. A step names its operands; nothing in a step
+refers to a file offset. Here are the steps of the KPU, which all versions share, and the CPU layers of V3; the tensor
+operators of V4 and V5 are in ``operators``.
 """
 
 from __future__ import annotations
@@ -22,37 +24,60 @@ class Memory(Enum):
     """Where an operand lives."""
 
     MAIN = "main"
+    """The scratch buffer in main RAM."""
     AI = "ai"
+    """The KPU's own RAM."""
+    CONST = "const"
+    """The constant area of the file (V4: constants, V5: .rdata); never written."""
+    INPUT = "input"
+    """The caller's input buffers in main RAM (V5)."""
+    OUTPUT = "output"
+    """The caller's output buffers in main RAM (V5)."""
 
 
 class DType(Enum):
-    """Element type of an operand."""
+    """Element type of an operand. V3 and V4 have uint8 and float32 only."""
 
     U8 = "uint8"
     F32 = "float32"
+    I8 = "int8"
+    I16 = "int16"
+    I32 = "int32"
+    I64 = "int64"
+    U16 = "uint16"
+    U32 = "uint32"
+    U64 = "uint64"
+    F16 = "float16"
+    F64 = "float64"
 
     @property
     def size(self) -> int:
         """Bytes of one element."""
-        return 4 if self is DType.F32 else 1
+        return self.numpy.itemsize
 
     @property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy type."""
-        return np.dtype(self.value)
+        return _NUMPY[self]
+
+
+_NUMPY = {d: np.dtype(d.value) for d in DType}
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
     """A typed piece of a memory. ``start`` is a byte address; in AI RAM it is a multiple of 64.
 
-    In AI RAM the shape is (channels, height, width) and the bytes are laid out as ``kpu.fmap`` says.
+    In AI RAM the shape is (channels, height, width), or (batch, channels, height, width) for pictures one after the
+    other, and the bytes are laid out as ``kpu.fmap`` says. ``strides`` (elements, one for each dimension) is for views
+    of V5 that are not dense; None means dense, in row-major order.
     """
 
     memory: Memory
     start: int
     dtype: DType
     shape: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
 
     @property
     def elements(self) -> int:
@@ -64,11 +89,14 @@ class Operand:
 
     @property
     def size(self) -> int:
-        """Bytes occupied, padding of the AI-RAM layout included."""
+        """Bytes from the first element to the last, padding of the AI-RAM layout included."""
         if self.memory is Memory.AI:
-            c, h, w = self.shape
-            return FeatureMapLayout(c, h, w).bytes
-        return self.elements * self.dtype.size
+            *batch, c, h, w = self.shape
+            return (batch[0] if batch else 1) * FeatureMapLayout(c, h, w).bytes
+        if self.strides is None or self.elements == 0:
+            return self.elements * self.dtype.size
+        last = sum((d - 1) * s for d, s in zip(self.shape, self.strides, strict=True))
+        return (last + 1) * self.dtype.size
 
     @property
     def stop(self) -> int:
@@ -118,20 +146,27 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KpuConv(Step):
-    """A KPU layer. Its AI-RAM operands follow from the registers; ``main_output`` where it also goes to main RAM."""
+    """A KPU layer. Its AI-RAM operands follow from the registers; ``main_output`` where it also goes to main RAM.
+
+    ``batches`` (V4, V5): the layer runs on so many pictures that lie one after the other in both places.
+    """
 
     layer: KpuLayer
     main_output: Operand | None = None
+    batches: int = 1
 
     @property
     def input(self) -> Operand:
         """The input feature map in AI RAM."""
-        return Operand(Memory.AI, self.layer.registers.image_src_addr * 64, DType.U8, self.layer.input_shape)
+        return self._map(self.layer.registers.image_src_addr, self.layer.input_shape)
 
     @property
     def output(self) -> Operand:
         """The output feature map in AI RAM."""
-        return Operand(Memory.AI, self.layer.registers.image_dst_addr * 64, DType.U8, self.layer.output_shape)
+        return self._map(self.layer.registers.image_dst_addr, self.layer.output_shape)
+
+    def _map(self, line: int, shape: tuple[int, ...]) -> Operand:
+        return Operand(Memory.AI, line * 64, DType.U8, shape if self.batches == 1 else (self.batches, *shape))
 
     def operands(self) -> Iterator[tuple[str, Operand]]:
         """Input, output and main output."""
@@ -144,6 +179,14 @@ class KpuConv(Step):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KpuUpload(Step):
     """Main RAM uint8 (c, h, w) -> AI RAM feature map."""
+
+    input: Operand
+    output: Operand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KpuDownload(Step):
+    """AI RAM feature map -> main RAM uint8 (V5)."""
 
     input: Operand
     output: Operand
@@ -331,7 +374,9 @@ class Program:
     """A decoded kmodel.
 
     ``inputs`` are where the caller's arrays go before step 0, ``outputs`` where the results are after the last.
-    ``extra`` holds what a version's header has beyond that, for exact re-writing (its own dataclass in each codec).
+    ``constants`` is the constant area (``Memory.CONST``), ``input_bytes`` and ``output_bytes`` the sizes of V5's input
+    and output memories. ``extra`` holds what a version's header has beyond that, for exact re-writing (its own
+    dataclass in each codec).
     """
 
     version: int
@@ -339,4 +384,7 @@ class Program:
     outputs: tuple[Operand, ...]
     steps: tuple[Step, ...]
     main_bytes: int
+    constants: bytes = field(default=b"", repr=False)
+    input_bytes: int = 0
+    output_bytes: int = 0
     extra: object | None = field(default=None, repr=False)

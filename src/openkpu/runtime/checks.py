@@ -66,11 +66,25 @@ Index = NDArray[np.int64] | slice
 
 
 def offsets(operand: Operand) -> Index:
-    """Where the operand's data bytes are: (c, h, w) addresses in AI RAM (no padding of rows), a slice of main RAM."""
-    if operand.memory is Memory.MAIN:
-        return slice(operand.start, operand.stop)
-    c, h, w = operand.shape
+    """Where the operand's data bytes are.
+
+    Addresses in the operand's shape in AI RAM (no padding of rows); a slice elsewhere, or the addresses of the
+    bytes of a view.
+    """
+    if operand.memory is not Memory.AI:
+        if operand.strides is None:
+            return slice(operand.start, operand.stop)
+        size = operand.dtype.size
+        at = np.array([operand.start], np.int64)
+        for n, stride in zip(operand.shape, operand.strides, strict=True):
+            at = (at[:, None] + np.arange(n, dtype=np.int64) * (stride * size)).reshape(-1)
+        return (at[:, None] + np.arange(size, dtype=np.int64)).reshape(-1)
+    *batch, c, h, w = operand.shape
     lay = FeatureMapLayout(c, h, w)
+    if batch:
+        one = offsets(Operand(Memory.AI, operand.start, operand.dtype, (c, h, w)))
+        assert not isinstance(one, slice)
+        return one + np.arange(batch[0], dtype=np.int64)[:, None, None, None] * lay.bytes
     channel = np.arange(c, dtype=np.int64)
     base = operand.start + channel // lay.group * (lay.channel_lines * 64) + channel % lay.group * (64 // lay.group)
     rows = np.arange(h, dtype=np.int64) * (lay.row_lines * 64)
@@ -109,6 +123,8 @@ class Checker:
         self._shadow = {
             Memory.AI: _Shadow(AI_RAM_BYTES),
             Memory.MAIN: _Shadow(program.main_bytes + QUANTIZED_ADD_GROUP),
+            Memory.INPUT: _Shadow(program.input_bytes),
+            Memory.OUTPUT: _Shadow(program.output_bytes),
         }
         self._written: dict[int, list[Operand]] = {_INPUT: list(program.inputs)}
         for operand in program.inputs:
@@ -130,6 +146,8 @@ class Checker:
     def before(self, index: int, step: Step) -> None:
         """Look at what the step is about to read."""
         for operand in step.reads:
+            if operand.memory is Memory.CONST:
+                continue
             if isinstance(step, p.KpuRemovePadding):
                 self._read(index, operand, slice(operand.start, operand.stop, 16), typed=True)
             else:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import InputError, MemoryLimitError, UnsupportedError
-from openkpu.k210 import AI_RAM_BYTES, MAIN_RAM_BYTES
+from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
 from openkpu.kpu import engine as native
 from openkpu.kpu import reference
+from openkpu.kpu.fmap import FeatureMapLayout
+from openkpu.kpu.layer import KpuLayer
 from openkpu.kpu.monitor import Monitor
 from openkpu.runtime import steps
 from openkpu.runtime.checks import Checker, Finding
+from openkpu.runtime.memories import get, put
 
 Engine = Literal["native", "reference"]
 Trace = Callable[[int, Step, NDArray[Any]], None]
@@ -69,6 +73,17 @@ class Session:
         """What the last checked run found, in order of execution."""
         self.ai: NDArray[np.uint8] = np.empty(AI_RAM_BYTES, np.uint8)
         self.main: NDArray[np.uint8] = np.empty(program.main_bytes + SLACK, np.uint8)
+        self._ram: dict[Memory, NDArray[np.uint8]] = {
+            Memory.MAIN: self.main,
+            Memory.CONST: np.frombuffer(program.constants, np.uint8),
+            Memory.INPUT: np.zeros(program.input_bytes, np.uint8),
+            Memory.OUTPUT: np.zeros(program.output_bytes, np.uint8),
+        }
+        self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
+
+    def ram(self, memory: Memory) -> NDArray[np.uint8]:
+        """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""
+        return self._ram[memory]
 
     def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
@@ -79,19 +94,20 @@ class Session:
         inputs = check_inputs(self.program, arrays)
         self.ai.fill(self.fill)
         self.main.fill(self.fill)
+        self._ram[Memory.OUTPUT].fill(self.fill)
         checker = Checker(self.program) if self.check else None
         for operand, array in zip(self.program.inputs, inputs, strict=True):
-            steps.put(self, operand, array)
+            put(self, operand, array)
         for index, step in enumerate(self.program.steps):
             if checker is not None:
                 checker.before(index, step)
             if isinstance(step, KpuConv):
                 monitor = Monitor() if checker is not None else None
-                self._run_kpu(step, monitor)
+                self._run_kpu(index, step, monitor)
                 if checker is not None and monitor is not None:
                     checker.kpu(index, step, monitor)
             else:
-                steps.run_cpu(self, step)
+                steps.run_cpu(self, step, self.program.version)
             if checker is not None:
                 checker.after(index, step)
             if trace is not None:
@@ -99,17 +115,36 @@ class Session:
         if checker is not None:
             checker.finish()
             self.findings = checker.findings
-        return [steps.get(self, operand).copy() for operand in self.program.outputs]
+        return [get(self, operand).copy() for operand in self.program.outputs]
 
-    def _run_kpu(self, step: KpuConv, monitor: Monitor | None) -> None:
+    def _run_kpu(self, index: int, step: KpuConv, monitor: Monitor | None) -> None:
         # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
-        out = None if step.main_output is None else steps.get(self, step.main_output).reshape(step.layer.output_shape)
-        if self.engine == "native":
-            native.run_layer(step.layer, self.ai, threads=self.threads, monitor=monitor, out=out)
-            return
-        dense = reference.run_layer(step.layer, self.ai, monitor=monitor)
-        if out is not None:
-            out[:] = dense
+        layers = self._layers[index]
+        outs: list[NDArray[np.uint8] | None] = [None] * len(layers)
+        if step.main_output is not None:
+            outs = list(get(self, step.main_output).reshape(len(layers), *step.layer.output_shape))
+        for layer, out in zip(layers, outs, strict=True):
+            if self.engine == "native":
+                native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
+                continue
+            dense = reference.run_layer(layer, self.ai, monitor=monitor)
+            if out is not None:
+                out[:] = dense
+
+
+def _layers(step: KpuConv) -> tuple[KpuLayer, ...]:
+    """Return the layer for each picture of the batch, at its own addresses."""
+    if step.batches == 1:
+        return (step.layer,)
+    r = step.layer.registers
+    source, target = (
+        FeatureMapLayout(*s).bytes // AI_LINE_BYTES for s in (step.layer.input_shape, step.layer.output_shape)
+    )
+    moved = (
+        replace(r, image_src_addr=r.image_src_addr + i * source, image_dst_addr=r.image_dst_addr + i * target)
+        for i in range(step.batches)
+    )
+    return tuple(replace(step.layer, registers=m, cache={}) for m in moved)
 
 
 def _validate(program: Program) -> None:
@@ -123,7 +158,7 @@ def _validate(program: Program) -> None:
             fix="Use a smaller model or check the file.",
         )
     for index, step in enumerate(program.steps):
-        if not steps.runnable(step):
+        if not steps.runnable(step, program.version):
             raise UnsupportedError(
                 "E238",
                 f"the simulator has no step {type(step).__name__}",
@@ -132,15 +167,21 @@ def _validate(program: Program) -> None:
                 fix="Remove the step.",
             )
         for name, operand in step.operands():
-            _inside(operand, program.main_bytes, f"step {index} ({type(step).__name__}), {name}")
+            _inside(operand, program, f"step {index} ({type(step).__name__}), {name}")
     for i, operand in enumerate(program.inputs):
-        _inside(operand, program.main_bytes, f"input {i}")
+        _inside(operand, program, f"input {i}")
     for i, operand in enumerate(program.outputs):
-        _inside(operand, program.main_bytes, f"output {i}")
+        _inside(operand, program, f"output {i}")
 
 
-def _inside(operand: Operand, main_bytes: int, where: str) -> None:
-    size = AI_RAM_BYTES if operand.memory is Memory.AI else main_bytes
+def _inside(operand: Operand, program: Program, where: str) -> None:
+    size = {
+        Memory.AI: AI_RAM_BYTES,
+        Memory.MAIN: program.main_bytes,
+        Memory.CONST: len(program.constants),
+        Memory.INPUT: program.input_bytes,
+        Memory.OUTPUT: program.output_bytes,
+    }[operand.memory]
     if operand.start < 0 or operand.stop > size or min(operand.shape, default=1) < 1:
         raise MemoryLimitError(
             "E312",

@@ -1,114 +1,38 @@
-"""What each CPU step does to the memories: operands in, operator, operands out."""
+"""Which function runs which step, for each kmodel version."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.k210 import AI_LINE_BYTES
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand
-from openkpu.kpu import fmap
-from openkpu.ops import elementwise, fully_connected, movement, normalize, pool, quantize
+from openkpu.runtime.memories import Memories, get
+
+StepFunction = Callable[[Memories, Any], None]
 
 
-class Memories(Protocol):
-    """The two memories of a running session, uint8."""
+@cache
+def table(version: int) -> Mapping[type[p.Step], StepFunction]:
+    """Return step type -> function of a kmodel version's runtime; empty for a version without one."""
+    if version == 3:
+        from openkpu.runtime.v3_steps import STEPS
 
-    ai: NDArray[np.uint8]
-    main: NDArray[np.uint8]
-
-
-def get(m: Memories, operand: Operand) -> NDArray[Any]:
-    """An operand's value: a view of main RAM, or a dense copy of a feature map."""
-    if operand.memory is Memory.AI:
-        c, h, w = operand.shape
-        return fmap.load(m.ai, operand.start // AI_LINE_BYTES, c, h, w)
-    return m.main[operand.start : operand.stop].view(operand.dtype.numpy).reshape(operand.shape)
+        return STEPS
+    return {}
 
 
-def put(m: Memories, operand: Operand, value: NDArray[Any]) -> None:
-    """Store a value that has the operand's number of elements."""
-    if operand.memory is Memory.AI:
-        fmap.store(m.ai, operand.start // AI_LINE_BYTES, value.reshape(operand.shape))
-    else:
-        m.main[operand.start : operand.stop].view(operand.dtype.numpy)[:] = value.reshape(-1)
+def runnable(step: p.Step, version: int) -> bool:
+    """Whether the simulator has this step in this version."""
+    return isinstance(step, p.KpuConv) or type(step) in table(version)
 
 
-def quantized_add_bytes(operand: Operand) -> int:
-    """Bytes that QUANTIZED_ADD really handles: whole groups of 8."""
-    group = elementwise.QUANTIZED_ADD_GROUP
-    return -(-operand.elements // group) * group
-
-
-def _quantized_add(m: Memories, s: p.QuantizedAdd) -> None:
-    n = quantized_add_bytes(s.output)
-    a, b = (m.main[o.start : o.start + n] for o in (s.input_a, s.input_b))
-    m.main[s.output.start : s.output.start + n] = elementwise.quantized_add(a, b, s.a, s.b, s.o)
-
-
-def _add_padding(m: Memories, s: p.KpuAddPadding) -> None:
-    c, h, w = s.output.shape
-    lay = fmap.FeatureMapLayout(c, h, w)
-    v = fmap.view(m.ai, s.output.start // AI_LINE_BYTES, lay.channel_lines, lay.row_lines, lay.group, c, h, w)
-    first_pixels, values = v[:, :, 0, 0], get(m, s.input)
-    whole, rest = divmod(c, lay.group)
-    first_pixels[:whole] = values[: c - rest].reshape(whole, lay.group)
-    first_pixels[whole:, :rest] = values[c - rest :]
-
-
-def _concat(m: Memories, s: p.Concat) -> None:
-    position = s.output.start
-    for o in s.inputs:  # one memcpy after the other, as the runtime does
-        m.main[position : position + o.size] = m.main[o.start : o.stop].copy()
-        position += o.size
-
-
-def _unary(function: Callable[[Any, Any], NDArray[Any]]) -> Callable[[Memories, Any], None]:
-    """Wrap ``function(step, input) -> output``."""
-
-    def run(m: Memories, s: Any) -> None:
-        put(m, s.output, function(s, get(m, s.input)))
-
-    return run
-
-
-_CPU: Final[dict[type[p.Step], Callable[[Memories, Any], None]]] = {
-    p.KpuUpload: _unary(lambda s, x: x),
-    p.KpuAddPadding: _add_padding,
-    p.KpuRemovePadding: _unary(lambda s, x: movement.remove_padding(x)),
-    p.Add: lambda m, s: put(m, s.output, elementwise.add(get(m, s.input_a), get(m, s.input_b))),
-    p.QuantizedAdd: _quantized_add,
-    p.GlobalAveragePool: _unary(lambda s, x: pool.global_average_pool(x.reshape(x.shape[0], -1))),
-    p.AveragePool: _unary(lambda s, x: pool.average_pool(x, s.output.shape, s.kernel, s.stride, s.padding)),
-    p.QuantizedMaxPool: _unary(lambda s, x: pool.quantized_max_pool(x, s.output.shape, s.kernel, s.stride, s.padding)),
-    p.Quantize: _unary(lambda s, x: quantize.quantize(x, s.scale, s.bias)),
-    p.Dequantize: _unary(lambda s, x: quantize.dequantize(x, s.scale, s.bias)),
-    p.ChannelwiseDequantize: _unary(lambda s, x: quantize.channelwise_dequantize(x, s.scale, s.bias)),
-    p.Requantize: _unary(lambda s, x: quantize.requantize(x, s.table)),
-    p.L2Normalization: _unary(lambda s, x: normalize.l2_normalize(x)),
-    p.Softmax: _unary(lambda s, x: normalize.softmax(x)),
-    p.Logistic: _unary(lambda s, x: elementwise.logistic(x)),
-    p.Concat: _concat,
-    p.FullyConnected: _unary(
-        lambda s, x: fully_connected.fully_connected(x.reshape(-1), s.weights, s.bias, s.activation)
-    ),
-    p.Flatten: _unary(lambda s, x: movement.flatten(x)),
-    p.ResizeNearest: _unary(lambda s, x: movement.resize_nearest(x, s.output.shape[1], s.output.shape[2])),
-}
-
-
-def runnable(step: p.Step) -> bool:
-    """Whether the simulator has this step."""
-    return isinstance(step, p.KpuConv) or type(step) in _CPU
-
-
-def run_cpu(m: Memories, step: p.Step) -> None:
+def run_cpu(m: Memories, step: p.Step, version: int) -> None:
     """Run one CPU step on the memories."""
-    _CPU[type(step)](m, step)
+    table(version)[type(step)](m, step)
 
 
 def result(m: Memories, step: p.Step) -> NDArray[Any]:

@@ -34,6 +34,8 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
+        # The modules that a script imports.
+        "maixpy": "errors k210 kpu",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",

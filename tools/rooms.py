@@ -36,6 +36,8 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
         # The board's flash: packages, images, the serial port.
         "flash": "errors files extras k210 kmodel api",
+        # The modules that a script imports.
+        "maixpy": "errors k210 kpu",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.api import Model
-from openkpu.codegen.v3 import Assembled, assemble
+from openkpu.codegen.build import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text

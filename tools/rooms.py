@@ -11,33 +11,34 @@ from typing import Final
 ROOMS: Final[dict[str, frozenset[str]]] = {
     room: frozenset(may.split())
     for room, may in {
-        # The ground: what can go wrong, the chip's numbers, optional packages, the JSON file beside a model.
+        # The ground: errors, the chip's numbers, optional packages, writing files, the JSON file beside a model.
         "errors": "",
         "k210": "",
         "extras": "errors",
+        "files": "errors",
         "sidecar": "errors",
         # The chip: its accelerator, the files it loads, its CPU operators, the simulated device.
         "kpu": "errors k210",
         "kmodel": "errors k210 kpu",
         "ops": "errors k210 kmodel",
         "runtime": "errors k210 kpu kmodel ops",
-        "api": "errors k210 kmodel runtime",
+        "api": "errors files k210 kmodel runtime",
         # The compiler, in the order of its stages.
         "graph": "errors",
         "importers": "errors extras graph",
         "float": "errors extras graph",
         "passes": "errors k210 kpu graph",
-        "estimate": "errors k210 kpu",
+        "estimate": "errors k210 kpu kmodel",
         "lower": "errors k210 kpu graph float passes estimate",
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes lower quantize codegen",
         # What people see.
-        "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float lower quantize compiler",
-        "report": "errors k210 kmodel runtime api graph lower compiler analyze",
+        "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler analyze",
         "__init__": "errors api compiler analyze",
-        "cli": "__init__ errors sidecar k210 kpu kmodel api compiler analyze report",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler analyze report",
         "__main__": "cli",
     }.items()
 }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from openkpu.errors import FileFormatError, SetupError
+from openkpu.files import write_file
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel.detect import FileKind, Kind, byteswap, detect
 from openkpu.kmodel.program import KpuConv, Operand, Program, Step
@@ -157,39 +156,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the kmodel file: first under a temporary name, then renamed, so that no half file is ever seen."""
-        data = self.to_bytes()
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, target)
-        except OSError as error:
-            with suppress(OSError):  # the folder may be no folder
-                temporary.unlink()
-            raise _unwritable(f"the file {target} cannot be written", target, str(error)) from error
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise ``SetupError`` E511 when ``save`` could not write there; leaves nothing behind.
-
-    For use before long work whose result goes there.
-    """
-    target = Path(path)
-    folder = target.parent
-    try:
-        if not folder.is_dir():
-            why = "it is not a folder" if folder.exists() else "nothing has this name"
-            raise _unwritable(f"there is no folder {folder}", target, why)
-        if target.exists() and not target.is_file():
-            raise _unwritable(f"{target} cannot be written", target, "it is a folder or a device, not a file")
-        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell: root, read-only file systems
-            pass
-    except (OSError, ValueError) as error:
-        raise _unwritable(f"no file can be written into the folder {folder}", target, str(error)) from error
-
-
-def _unwritable(what: str, target: Path, why: str) -> SetupError:
-    return SetupError("E511", what, where=str(target), why=why, fix="Check the folder and its permissions.")
+        write_file(path, self.to_bytes())
 
 
 def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Model:

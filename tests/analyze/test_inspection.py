@@ -17,13 +17,15 @@ def steps():
 
 
 def test_steps_are_described():
-    conv, dequantize, dense = summarize(steps())
+    conv, dequantize, dense = summarize(build.program(*steps()))
     assert (conv.name, conv.on_kpu, conv.detail, conv.place) == ("stem", True, "3x3, pick 2x2", "main 0..511")
     assert conv.macs == 16 * 16 * 9 * 3 * 8
     assert conv.weights_bytes == 9 * 3 * 8 + 8 * 8 + 144
     assert (dequantize.macs, dequantize.weights_bytes, dequantize.on_kpu) == (0, 0, False)
     assert (dense.input_shape, dense.output_shape, dense.macs) == ((512,), (10,), 5120)
     assert dense.weights_bytes == (5120 + 10) * 4
+    assert [s.ai_bytes for s in (conv, dequantize, dense)] == [64 * (16 * 1 + 8 * 2), 0, 0]
+    assert [s.main_bytes for s in (conv, dequantize, dense)] == [512, 512 + 2048, 2048 + 40]
 
 
 def test_a_swapped_file_is_opened_with_a_note(tmp_path):

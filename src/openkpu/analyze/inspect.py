@@ -13,7 +13,8 @@ from openkpu.api import Model, load, read_file
 from openkpu.errors import InputError, OpenKPUError
 from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
 from openkpu.kmodel.detect import FileKind, Kind, detect
-from openkpu.kmodel.program import DType, FullyConnected, KpuConv, Memory, Operand, Pool2D, Step
+from openkpu.kmodel.program import DType, FullyConnected, KpuConv, Memory, Operand, Pool2D, Program, Step
+from openkpu.runtime.lifetimes import used_at, values
 from openkpu.runtime.memory import constant_bytes
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class StepSummary:
     """Where the result lies: ``AI first..last`` in lines of 64 bytes, ``main first..last`` in bytes."""
     weights_bytes: int
     macs: int
+    ai_bytes: int
+    """Bytes of AI RAM that live values occupy while the step runs, padding of rows included."""
+    main_bytes: int
+    """Bytes of the scratch buffer that live values occupy while the step runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         raise type(error)(
             error.code, error.what, where=_located(path, error.where), why=error.why, fix=error.fix
         ) from error
-    return Inspection(str(path), len(data), kind, model, summarize(model.steps))
+    return Inspection(str(path), len(data), kind, model, summarize(model.program))
 
 
 def _located(path: str | os.PathLike[str], where: str) -> str:
@@ -148,12 +153,14 @@ def checked(found: Inspection) -> list[Finding]:
     return found.model.findings
 
 
-def summarize(steps: tuple[Step, ...]) -> tuple[StepSummary, ...]:
+def summarize(program: Program) -> tuple[StepSummary, ...]:
     """Describe each step."""
-    return tuple(_summary(i, s) for i, s in enumerate(steps))
+    found, n = values(program), len(program.steps)
+    used = zip(used_at(found, Memory.AI, n), used_at(found, Memory.MAIN, n), strict=True)
+    return tuple(_summary(i, s, ai, main) for i, (s, (ai, main)) in enumerate(zip(program.steps, used, strict=True)))
 
 
-def _summary(index: int, step: Step) -> StepSummary:
+def _summary(index: int, step: Step, ai_bytes: int, main_bytes: int) -> StepSummary:
     result = step.writes[-1] if isinstance(step, KpuConv) else step.writes[0]
     inputs = step.reads
     shape = inputs[0].shape if len(inputs) == 1 else (sum(o.elements for o in inputs),)
@@ -170,6 +177,8 @@ def _summary(index: int, step: Step) -> StepSummary:
         _place(result),
         constant_bytes(step),
         _macs(step),
+        ai_bytes,
+        main_bytes,
     )
 
 

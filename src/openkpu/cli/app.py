@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, inspect, run
+from openkpu.cli import check, compare, compile, inspect, profile, run
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -39,10 +39,11 @@ def kpu(
       kpu compile net.onnx --calibration photos -o net.kmodel
       kpu run     net.kmodel photo.jpg                      bit for bit what the chip computes
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
+      kpu profile net.kmodel                                how long does it take on the chip, and why?
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
-    compile, compare.
+    compile, compare, profile.
     """
 
 
@@ -51,6 +52,7 @@ for verb, summary in (
     (compile.compile, "Make a kmodel from a float model."),
     (run.run, "Run a kmodel on pictures, bit for bit."),
     (compare.compare, "Measure a kmodel against its float model."),
+    (profile.profile, "Say how long a kmodel takes on the chip, layer by layer."),
     (inspect.inspect, "Say what a file is and what is in it."),
 ):
     app.command(verb.__name__, short_help=summary)(verb)

@@ -54,8 +54,8 @@ def compile(
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
     """
-    from openkpu.api import check_writable
     from openkpu.compiler import compile as run
+    from openkpu.files import check_writable
     from openkpu.report import compile as report
     from openkpu.report import progress
     from openkpu.report.console import Printer, print_json

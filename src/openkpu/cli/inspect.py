@@ -19,6 +19,10 @@ def inspect(
     ],
     as_json: options.Json = False,
     steps: Annotated[bool, typer.Option("--steps/--no-steps", help="Show the table of steps.")] = True,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.svg", help="Write a picture: steps, flow of data, both memories over time."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Also run it once on noise and report memory mistakes and overflow (slow).")
     ] = False,
@@ -32,15 +36,21 @@ def inspect(
     \b
     Examples:
       kpu inspect face.kmodel
-      kpu inspect face.kmodel --no-steps
+      kpu inspect face.kmodel --no-steps --graph face.svg
       kpu inspect face.kmodel --json | jq .model.memory
 
     Read on: kpu run --help runs the file, kpu compile --help makes one. In Python: openkpu.load(file).
     """
     from openkpu.analyze.inspect import checked, inspect
+    from openkpu.files import check_writable
     from openkpu.report.console import Printer, print_json
+    from openkpu.report.picture import save as picture
 
+    if graph is not None:
+        check_writable(graph)
     found = inspect(file)
+    if graph is not None:
+        picture(found, graph)
     findings = checked(found) if check else None
     if as_json:
         print_json(
@@ -55,3 +65,6 @@ def inspect(
         from openkpu.report import run
 
         run.show_findings(findings, printer)
+    if graph is not None:
+        printer.line("")
+        printer.line("picture: ", (str(graph), "bold"))

@@ -82,7 +82,10 @@ def _memory(m: MemoryUse, printer: Printer) -> None:
 
 
 def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
-    printer.heading("Steps", "AI = lines of 64 bytes in AI RAM, main = bytes of the scratch buffer")
+    printer.heading(
+        "Steps",
+        "place: lines of 64 bytes in AI RAM, bytes of the scratch buffer; AI RAM, main RAM: in use at that step",
+    )
     named = any(s.name for s in steps)
     columns = [
         Column("#", right=True),
@@ -93,6 +96,8 @@ def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
         Column("output"),
         Column("kernel, pool", optional=1),
         Column("result in"),
+        Column("AI RAM", right=True, optional=5),
+        Column("main RAM", right=True, optional=4),
         Column("weights", right=True, optional=2),
         Column("MACs", right=True, optional=3),
     ]
@@ -109,6 +114,8 @@ def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
                 words.shape(s.output_shape),
                 s.detail,
                 (s.place, words.DIM),
+                words.size(s.ai_bytes) if s.ai_bytes else "",
+                words.size(s.main_bytes) if s.main_bytes else "",
                 words.size(s.weights_bytes) if s.weights_bytes else "",
                 words.count(s.macs) if s.macs else "",
             ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from openkpu.kmodel.program import ChannelwiseDequantize, FullyConnected, KpuConv, Memory, Operand, Program
+from openkpu.kmodel.program import ChannelwiseDequantize, FullyConnected, KpuConv, Memory, Program
+from openkpu.runtime.lifetimes import used_at, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,35 +28,16 @@ class MemoryUse:
 
 def memory_use(program: Program, file_bytes: int) -> MemoryUse:
     """Measure a program; ``file_bytes`` is the size of its file."""
-    maps: list[tuple[Operand, int, list[int]]] = [(o, -1, []) for o in program.inputs if o.memory is Memory.AI]
-    for index, step in enumerate(program.steps):
-        for o in step.reads:
-            if o.memory is Memory.AI:
-                for value, _, uses in reversed(maps):
-                    if value.start < o.stop and o.start < value.stop:
-                        uses.append(index)
-                        break
-        maps += [(o, index, []) for o in step.writes if o.memory is Memory.AI]
-    peak = 0
-    for index in range(len(program.steps)):
-        spans = [(o.start, o.stop) for o, born, uses in maps if born <= index <= max([*uses, born])]
-        peak = max(peak, _union(spans))
+    found = values(program)
+    maps = [v.operand for v in found if v.operand.memory is Memory.AI]
     return MemoryUse(
         main_bytes=program.main_bytes,
         file_bytes=file_bytes,
-        ai_peak=peak,
-        ai_low=min((o.start for o, _, _ in maps), default=0),
-        ai_high=max((o.stop for o, _, _ in maps), default=0),
+        ai_peak=max(used_at(found, Memory.AI, len(program.steps)), default=0),
+        ai_low=min((o.start for o in maps), default=0),
+        ai_high=max((o.stop for o in maps), default=0),
         weights_bytes=sum(constant_bytes(s) for s in program.steps),
     )
-
-
-def _union(spans: list[tuple[int, int]]) -> int:
-    total = end = 0
-    for start, stop in sorted(spans):
-        total += max(0, stop - max(start, end))
-        end = max(end, stop)
-    return total
 
 
 def constant_bytes(step: object) -> int:

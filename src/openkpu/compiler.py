@@ -19,6 +19,7 @@ from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
 from openkpu.kmodel.program import KpuConv
+from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
@@ -115,10 +116,7 @@ def compile(
     as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
     """
     begin = time.perf_counter()
-    if target != "v3":
-        raise UnsupportedError(
-            "E201", f"target '{target}'", why="this version compiles to kmodel V3", fix="use target='v3'"
-        )
+    version = targets.target(target)
     if range_method not in ("auto", *ranges.METHODS):
         raise InputError(
             "E411", f"unknown range method '{range_method}'", fix=f"use auto or one of {', '.join(ranges.METHODS)}"
@@ -126,7 +124,7 @@ def compile(
     from openkpu.float.data import load_samples
 
     where = Path(dump) if dump is not None else None
-    graph, lowered, decisions = front_end(path, input_shapes=input_shapes, outputs=outputs, dump=where)
+    graph, lowered, decisions = front_end(path, target=target, input_shapes=input_shapes, outputs=outputs, dump=where)
     source = lowered.inputs[0]
     params = input_params(source.shape, mean, std, input_range) if len(source.shape) == 4 else None
     shape = source.shape[1:]
@@ -136,7 +134,7 @@ def compile(
     with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
         calibrated = quantizer.calibrate([s.array for s in loaded])
         quantized = quantizer.choose(calibrated, range_method)
-    assembled = assemble(lowered, quantized)
+    assembled = assemble(lowered, quantized, version.version)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
@@ -149,21 +147,24 @@ def compile(
 def check(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str = "v3",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Decision]:
     """Return where each layer of a float model would run, and why. Needs no calibration pictures.
 
-    A layer that kmodel V3 cannot express is in the list too, with ``where`` "not possible".
+    A layer that the kmodel version cannot express is in the list too, with ``where`` "not possible".
     """
+    version = targets.target(target)
     graph = _import(path, input_shapes, outputs)
     canonicalize.run(graph)
-    return lower(graph, refused=[])[1]
+    return lower(graph, target=version, refused=[])[1]
 
 
 def front_end(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str = "v3",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
     dump: Path | None = None,
@@ -171,7 +172,7 @@ def front_end(
     """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions."""
     graph = _import(path, input_shapes, outputs)
     canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph)
+    lowered, decisions = lower(graph, target=targets.target(target))
     return graph, lowered, decisions
 
 
@@ -189,7 +190,7 @@ def _import(
             "E202",
             f"a model with {len(graph.inputs)} inputs",
             where=names,
-            why="kmodel V3 has one input",
+            why="OpenKPU compiles models with one input",
             fix="make the other inputs constants, or split the model",
         )
     return graph
@@ -310,7 +311,7 @@ def _report(
     size = len(model.to_bytes())
     return Report(
         graph.name,
-        "v3",
+        f"v{model.version}",
         tuple(decisions),
         tuple(layers),
         str(quantized.way),

@@ -28,7 +28,7 @@ class Dialect(Protocol):
         """Make the buffer of the model's input and note the form that it has."""
 
     def layer(self, asm: Assembler, layer: KpuLayer, source: Buffer, t: Tensor, *, ai: bool, main: bool) -> None:
-        """Run a KPU layer for tensor ``t`` and note the forms of the result; ``ai``, ``main`` say where it is wanted."""
+        """Run a KPU layer for tensor ``t`` and note the forms of the result; ``ai``, ``main``: where it is wanted."""
 
     def fetch(self, asm: Assembler, t: Tensor, out: Buffer) -> None:
         """Bring a map that exists in AI RAM only to main RAM."""

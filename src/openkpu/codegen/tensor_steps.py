@@ -15,10 +15,9 @@ from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
 from openkpu.graph.elementwise import Expr, limits
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MIN_SIZE
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
-from openkpu.kmodel.program import DType, Memory, Operand
+from openkpu.kmodel.program import Memory, Operand
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
@@ -123,7 +122,9 @@ class TensorSteps:
         """Apply a function to floats."""
         raise NotImplementedError
 
-    def softmax(self, asm: Assembler, source: Buffer, out: Buffer, shape: tuple[int, ...], axis: int, tensor: Tensor) -> None:
+    def softmax(
+        self, asm: Assembler, source: Buffer, out: Buffer, shape: tuple[int, ...], axis: int, tensor: Tensor
+    ) -> None:
         """Softmax of float32 ``shape`` along ``axis``."""
         asm.act(
             lambda: t.SoftmaxTensor(input=source.operand(shape), output=out.operand(shape), axis=axis),
@@ -162,7 +163,11 @@ class TensorSteps:
     ) -> None:
         asm.act(
             lambda: t.Binary(
-                input_a=a[0].operand(a[1]), input_b=b[0].operand(b[1]), output=out[0].operand(out[1]), op=op, clamp=clamp
+                input_a=a[0].operand(a[1]),
+                input_b=b[0].operand(b[1]),
+                output=out[0].operand(out[1]),
+                op=op,
+                clamp=clamp,
             ),
             [a[0], b[0]],
             [out[0]],
@@ -226,8 +231,7 @@ def max_pool(self: TensorSteps, asm: Assembler, node: Node) -> None:
     same = QParams.uniform(1.0, 0, 1)
     self.dequantize(asm, source, counts, same, node.inputs[0])
     pads = tuple(
-        (-o, s * (n - 1) + k - d + o)
-        for o, s, n, k, d in zip(origin, stride, size[2:], kernel, shape[2:], strict=True)
+        (-o, s * (n - 1) + k - d + o) for o, s, n, k, d in zip(origin, stride, size[2:], kernel, shape[2:], strict=True)
     )
     _window(asm, t.ReduceOp.MAX, counts, most, shape, size, kernel, stride, pads, 0.0, None)
     n = elements(size)
@@ -359,7 +363,7 @@ def binary(self: TensorSteps, asm: Assembler, node: Node) -> None:
     a, b = (_operand(asm, x, Domain.F32) for x in node.inputs)
     out = result(asm, node, Domain.F32)
     shapes = [four(x.shape) for x in (*node.inputs, node.output)]
-    op, clamp = t.BinaryOp[node.attrs["op"].upper()], _clamp(node.attrs["fn"])
+    op, clamp = t.BinaryOp[node.attrs["kind"].upper()], _clamp(node.attrs["fn"])
     self._binary(asm, op, (a, shapes[0]), (b, shapes[1]), (out, shapes[2]), node.output, clamp)
 
 
@@ -471,7 +475,7 @@ def reduce(self: TensorSteps, asm: Assembler, node: Node) -> None:
     shift = 4 - len(node.inputs[0].shape)
     axes = tuple(a + shift for a in node.attrs["axes"])
     kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
-    _reduce(asm, t.ReduceOp[node.attrs["op"]], source, out, shape, kept, axes, node.output)
+    _reduce(asm, t.ReduceOp[node.attrs["kind"]], source, out, shape, kept, axes, node.output)
 
 
 def pool(self: TensorSteps, asm: Assembler, node: Node) -> None:
@@ -481,7 +485,7 @@ def pool(self: TensorSteps, asm: Assembler, node: Node) -> None:
     out = result(asm, node, Domain.F32)
     top, left, bottom, right = a["pads"]
     shape, size = four(node.inputs[0].shape), four(node.output.shape)
-    op = t.ReduceOp[a["op"]]
+    op = t.ReduceOp[a["kind"]]
     init = LOWEST if op is t.ReduceOp.MAX else 0.0
     pads = ((top, bottom), (left, right))
     _window(asm, op, source, out, shape, size, a["kernel"], a["stride"], pads, init, node.output)

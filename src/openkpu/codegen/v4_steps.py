@@ -9,8 +9,8 @@ from openkpu.codegen.tensor_steps import TensorSteps, elements
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Tensor
 from openkpu.k210 import MIN_SIZE
-from openkpu.kmodel.operators_v4 import NnilUnary
 from openkpu.kmodel import operators as t
+from openkpu.kmodel.operators_v4 import NnilUnary
 from openkpu.kmodel.program import Memory
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
@@ -24,7 +24,12 @@ class V4Steps(TensorSteps):
     def take_input(self, asm: Assembler, tensor: Tensor) -> None:
         """A picture that only the KPU reads goes to AI RAM, as in the vendor's files; anything else to main RAM."""
         quantized = id(tensor) in asm.q.params
-        if quantized and len(tensor.shape) == 4 and min(tensor.shape[2:]) >= MIN_SIZE and not asm.wanted_in_main(tensor):
+        if (
+            quantized
+            and len(tensor.shape) == 4
+            and min(tensor.shape[2:]) >= MIN_SIZE
+            and not asm.wanted_in_main(tensor)
+        ):
             memory, dtype, domain = Memory.AI, U8, Domain.AI
         else:
             memory, dtype, domain = Memory.MAIN, U8 if quantized else F32, Domain.U8 if quantized else Domain.F32

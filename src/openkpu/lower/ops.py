@@ -28,13 +28,13 @@ Only in lowerings for V4 and V5, whose runtimes have general tensor operators; e
 may be constants.
 
 ==================== ================== ============================================================================
-TensorBinary         a, b               op (Add, Sub, Mul, Div, Min, Max, Pow), fn (limits or None); broadcasting
+TensorBinary         a, b               kind (Add, Sub, Mul, Div, Min, Max, Pow), fn (limits or None); broadcasting
 TensorFunction       x                  fn, of which ``graph.basic`` knows a form
 TensorConv           x, w, b            strides, pads, dilations, group, fn (limits or None); all as in Conv
 TensorConvTranspose  x, w, b            as ConvTranspose, fn (limits or None); V4
 TensorMatMul         a, b[, bias]       fn (limits or None)
-TensorReduce         x                  op (MEAN, MAX, MIN, SUM), axes
-TensorPool           x                  op (MAX, MEAN), kernel, stride, pads; over the taps inside
+TensorReduce         x                  kind (MEAN, MAX, MIN, SUM), axes
+TensorPool           x                  kind (MAX, MEAN), kernel, stride, pads; over the taps inside
 TensorSoftmax        x                  axis
 TensorPad            x                  pads (begins, ends), value; u8
 TensorSlice          x                  begin, end, stride (of every dimension); u8
@@ -95,3 +95,10 @@ def input_domain(node: Node) -> Domain:
     if node.op in MOVEMENT:
         return Domain.U8 if node.attrs["u8"] else Domain.F32
     return _DOMAINS.get(node.op, Domain.F32)
+
+
+def makes_u8(node: Node) -> bool:
+    """Whether the operator's own result is uint8."""
+    if node.op in MOVEMENT:
+        return bool(node.attrs["u8"])
+    return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

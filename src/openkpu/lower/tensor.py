@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
-from openkpu.estimate import price
+from openkpu.estimate.cpu import RUNTIMES, Runtime
 from openkpu.graph.elementwise import limits
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import decide
@@ -30,8 +30,7 @@ def lower_tensor(ctx: Context, node: Node, refusal: OpenKPUError) -> bool:
         return False
     before = ctx.spent
     LOWERING[node.op](ctx, node)
-    why = f"{refusal.what}: {refusal.why}" if refusal.why else refusal.what
-    decide.on_cpu(ctx, node, why, refusal.fix, ctx.spent - before)
+    decide.on_cpu(ctx, node, refusal.why or refusal.what, refusal.fix, ctx.spent - before)
     return True
 
 
@@ -46,13 +45,19 @@ def refuse(ctx: Context, node: Node, what: str, why: str, fix: str = "") -> Unsu
     )
 
 
+def _rates(ctx: Context) -> Runtime:
+    return RUNTIMES[ctx.target.version]
+
+
 # -- helpers --------------------------------------------------------------------------------------------------------
 def _inputs(ctx: Context, node: Node) -> list[Tensor]:
     """Return the inputs as plain tensors of the source's shapes; constants stay what they are."""
     return [t if t.is_constant else ctx.shaped(t) for t in node.inputs]
 
 
-def _emit(ctx: Context, node: Node, op: str, inputs: list[Tensor], end: Tensor, per_value: float, **attrs: Any) -> Tensor:
+def _emit(
+    ctx: Context, node: Node, op: str, inputs: list[Tensor], end: Tensor, per_value: float, **attrs: Any
+) -> Tensor:
     """Append the operator, whose result is the source tensor ``end``; ``per_value`` nanoseconds for each value."""
     for t in inputs:
         _check_dims(ctx, node, t.shape)
@@ -94,7 +99,9 @@ def _constant(ctx: Context, data: Any, name: str) -> Tensor:
 def _binary(ctx: Context, node: Node) -> None:
     inputs = _inputs(ctx, node)
     fn, end = _limits_behind(ctx, node)
-    _emit(ctx, node, "TensorBinary", inputs, end, price.BINARY_NS, op=node.op, fn=fn)
+    same = inputs[0].shape == inputs[1].shape
+    rate = _rates(ctx).binary if same else _rates(ctx).broadcast
+    _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn)
 
 
 def _conv(ctx: Context, node: Node) -> None:
@@ -110,7 +117,7 @@ def _conv(ctx: Context, node: Node) -> None:
     macs = int(np.prod(w.shape[1:])) if node.op == "Conv" else int(np.prod(w.shape)) / node.attrs["group"] / w.shape[1]
     names = ("strides", "pads", "dilations", "group", *(["output_padding"] if node.op == "ConvTranspose" else []))
     attrs = {k: node.attrs[k] for k in names}
-    _emit(ctx, node, f"Tensor{node.op}", [x, *constants], end, macs * price.FLOAT_MAC_NS, fn=fn, **attrs)
+    _emit(ctx, node, f"Tensor{node.op}", [x, *constants], end, macs * _rates(ctx).mac.ns, fn=fn, **attrs)
 
 
 def _matmul(ctx: Context, node: Node) -> None:
@@ -126,7 +133,7 @@ def _matmul(ctx: Context, node: Node) -> None:
         if min(len(t.shape) for t in inputs) < 2:
             raise refuse(ctx, node, "a product with a vector", "it multiplies matrices", "reshape the vector to a row")
     fn, end = _limits_behind(ctx, node)
-    _emit(ctx, node, "TensorMatMul", inputs, end, inputs[0].shape[-1] * price.FLOAT_MAC_NS, fn=fn)
+    _emit(ctx, node, "TensorMatMul", inputs, end, inputs[0].shape[-1] * _rates(ctx).mac.ns, fn=fn)
 
 
 def _reduce(ctx: Context, node: Node) -> None:
@@ -137,8 +144,8 @@ def _reduce(ctx: Context, node: Node) -> None:
         given = [int(a) for a in np.asarray(node.inputs[1].data).reshape(-1)]
     axes = tuple(sorted({int(a) % rank for a in given})) if given is not None and len(given) else tuple(range(rank))
     op = node.op.removeprefix("Reduce").upper()
-    _emit(ctx, node, "TensorReduce", [x], node.output, 0.0, op=op, axes=axes)
-    ctx.spent += _size(x) * price.REDUCE_NS / 1000
+    _emit(ctx, node, "TensorReduce", [x], node.output, 0.0, kind=op, axes=axes)
+    ctx.spent += _size(x) * _rates(ctx).average.ns / 1000
 
 
 def _pad(ctx: Context, node: Node) -> None:
@@ -146,7 +153,7 @@ def _pad(ctx: Context, node: Node) -> None:
     p, rank = node.attrs["pads"], len(node.inputs[0].shape)
     pads = (tuple(p[:rank]), tuple(p[rank:]))
     value = float(node.attrs["value"])
-    _emit(ctx, node, "TensorPad", [x], node.output, price.MOVE_NS, pads=pads, value=value, u8=False)
+    _emit(ctx, node, "TensorPad", [x], node.output, _rates(ctx).pad.ns, pads=pads, value=value, u8=False)
 
 
 def _slice(ctx: Context, node: Node) -> None:
@@ -157,7 +164,7 @@ def _slice(ctx: Context, node: Node) -> None:
         # the runtime walks while it is before the end, and before the first element that is -1
         begin[axis], end[axis], stride[axis] = taken.start, taken.stop, taken.step
     where = {"begin": tuple(begin), "end": tuple(end), "stride": tuple(stride)}
-    _emit(ctx, node, "TensorSlice", [x], node.output, price.MOVE_NS, u8=False, **where)
+    _emit(ctx, node, "TensorSlice", [x], node.output, _rates(ctx).slice.ns, u8=False, **where)
 
 
 def _transpose(ctx: Context, node: Node) -> None:
@@ -172,7 +179,7 @@ def _transpose(ctx: Context, node: Node) -> None:
         "TensorTranspose", [x], node.output.shape, node.output.name, view=view, perm=perm, order=order, u8=False
     )
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(x) * price.MOVE_NS / 1000
+    ctx.spent += _size(x) * _rates(ctx).transpose.ns / 1000
 
 
 def simplify_transpose(shape: tuple[int, ...], perm: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -214,10 +221,12 @@ def _resize(ctx: Context, node: Node) -> None:
             f"its runtime resizes {have}; nearest neighbour must pick the same pixels",
             "export it with asymmetric coordinates, or for V5, which has half_pixel",
         )
+    # V4's kernel cuts bytes off, V5's rounds them
+    before_floor = 0.0 if ctx.target.version == 4 else 0.5
     options = {"mode": a["mode"], "align_corners": corners, "half_pixel": half, "coordinate": kind}
-    rounding = {"rounding": a["rounding"]}
-    per_value = price.MOVE_NS * (4 if a["mode"] == "linear" else 1)
-    _emit(ctx, node, "TensorResize", [x], node.output, per_value, u8=False, **options, **rounding)
+    rounding = {"rounding": a["rounding"], "before_floor": before_floor}
+    rate = _rates(ctx).bilinear if a["mode"] == "linear" else _rates(ctx).resize
+    _emit(ctx, node, "TensorResize", [x], node.output, rate.ns, u8=False, **options, **rounding)
 
 
 def _nearest(kind: str, rounding: str, n: int, out: int) -> list[int]:
@@ -254,14 +263,14 @@ def _concat(ctx: Context, node: Node) -> None:
     inputs = _inputs(ctx, node)
     out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], u8=False)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(out) * 4 / 1000  # a copy, about 1 ns a byte
+    ctx.spent += _size(out) * 4 * _rates(ctx).copy.ns / 1000
 
 
 def _softmax(ctx: Context, node: Node) -> None:
     x = ctx.shaped(node.inputs[0])
     out = ctx.emit("TensorSoftmax", [x], node.output.shape, node.output.name, axis=node.attrs["axis"])
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(x)
+    ctx.spent += _size(x) * _rates(ctx).exp.ns / 1000
 
 
 LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {

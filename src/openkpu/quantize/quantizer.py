@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from openkpu.graph.elementwise import is_homogeneous
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
@@ -25,6 +26,7 @@ from openkpu.quantize.params import QParams
 from openkpu.quantize.result import Quantized, Way
 from openkpu.quantize.rounding import Correlation, compensated, correlation
 from openkpu.quantize.taps import tap_means
+from openkpu.quantize.tensor_runner import TensorRunner, batched
 from openkpu.quantize.tensors import Assignment
 
 Array = NDArray[Any]
@@ -62,6 +64,7 @@ class Quantizer:
             if not t.is_constant and domains.is_quantized(graph, t, self.users)
         }
         self.assignment = Assignment(graph, self.quantized, input_params)
+        self._tensors = TensorRunner()
         self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def calibrate(self, samples: Sequence[Array]) -> Calibration:
@@ -173,7 +176,7 @@ class Quantizer:
                 q[id(out)] = np.frombuffer(table, np.uint8)[as_u8(node.inputs[0])]
             elif node.op == "Reshape":
                 t = node.inputs[0]
-                shape = _batch(out.shape, len(pictures))
+                shape = batched(out.shape, len(pictures))
                 if id(t) in q and id(out) in result.params:
                     q[id(out)] = q[id(t)].reshape(shape)
                 else:
@@ -181,8 +184,15 @@ class Quantizer:
             elif node.op == "CpuConcat":
                 n = len(pictures)
                 parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
-                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(_batch(out.shape, n))
-            elif domains.makes_u8(node):
+                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(batched(out.shape, n))
+            elif node.op.startswith("Tensor"):
+                if makes_u8(node):
+                    zero_point = result.params[id(node.inputs[0])].zero_point
+                    q[id(out)] = self._tensors.move(node, [as_u8(t) for t in node.inputs], zero_point)
+                else:
+                    inputs = [t.data if t.data is not None else as_float(t) for t in node.inputs]
+                    f[id(out)] = self._tensors.run(node, inputs)
+            elif makes_u8(node):
                 q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
             else:
                 f[id(out)] = float_op(node, [as_float(t) for t in node.inputs if not t.is_constant])
@@ -250,8 +260,3 @@ class Quantizer:
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise)
         return result.correlations[key]
-
-
-def _batch(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """Return the shape of ``n`` values of a shape, whose leading 1 (if it has one) becomes n."""
-    return (n, *shape[1:]) if len(shape) > 1 and shape[0] == 1 else (n, *shape)

@@ -8,7 +8,9 @@ import numpy as np
 
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower.ops import MOVEMENT
 from openkpu.quantize import domains, ranges
+from openkpu.quantize.moved import moved
 from openkpu.quantize.nodes import saturates
 from openkpu.quantize.params import QParams, from_range
 from openkpu.quantize.result import Way
@@ -36,7 +38,7 @@ class Assignment:
                 result[id(t)] = self.input_params or from_range(low, high, t.shape[1])
         for node in self.graph.nodes:
             t = node.output
-            if id(t) not in self.quantized or node.op in domains.INHERIT:
+            if id(t) not in self.quantized or domains.inherits(node):
                 continue
             s = stats[id(t)]
             channels = t.shape[1] if len(t.shape) > 1 else 1
@@ -49,7 +51,7 @@ class Assignment:
         self._share_scales(result)
         for node in self.graph.nodes:
             t = node.output
-            if node.op not in domains.INHERIT or id(t) not in self.quantized:
+            if not domains.inherits(node) or id(t) not in self.quantized:
                 continue
             source = [result[id(i)] for i in node.inputs if id(i) in result]
             if not source:
@@ -59,6 +61,8 @@ class Assignment:
             elif node.op == "Reshape":
                 if source[0].is_uniform or domains.keeps_channels(node):
                     result[id(t)] = _reshaped(source[0], node)
+            elif node.op in MOVEMENT:
+                result[id(t)] = moved(source, node)
             else:
                 result[id(t)] = source[0]
         return result
@@ -115,7 +119,7 @@ class Assignment:
         for node in self.graph.nodes:
             if not domains.needs_uniform(node, self.users):
                 continue
-            parts = {id(t): t for t in domains.origins(node.inputs[0]) if id(t) in result}
+            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
             params = [result[i] for i in parts]
             if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
                 continue

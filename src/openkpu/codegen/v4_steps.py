@@ -65,7 +65,8 @@ class V4Steps(TensorSteps):
     ) -> None:
         """The runtime's softmax knows the innermost values only; another axis is written out with reductions."""
         if all(d == 1 for d in shape[axis + 1 :]):
-            super().softmax(asm, source, out, shape, axis, tensor)
+            rows = (1, 1, elements(shape[:axis]), shape[axis])
+            super().softmax(asm, source, out, rows, 3, tensor)
             return
         kept = tuple(1 if i == axis else d for i, d in enumerate(shape))
 

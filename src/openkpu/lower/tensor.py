@@ -30,7 +30,8 @@ def lower_tensor(ctx: Context, node: Node, refusal: OpenKPUError) -> bool:
         return False
     before = ctx.spent
     LOWERING[node.op](ctx, node)
-    decide.on_cpu(ctx, node, refusal.why or refusal.what, refusal.fix, ctx.spent - before)
+    why = "the KPU has no such operator" if refusal.code == "E200" else refusal.why or refusal.what
+    decide.on_cpu(ctx, node, why, "" if refusal.code == "E200" else refusal.fix, ctx.spent - before)
     return True
 
 
@@ -56,15 +57,15 @@ def _inputs(ctx: Context, node: Node) -> list[Tensor]:
 
 
 def _emit(
-    ctx: Context, node: Node, op: str, inputs: list[Tensor], end: Tensor, per_value: float, **attrs: Any
+    ctx: Context, node: Node, op: str, inputs: list[Tensor], result: Tensor, per_value: float, **attrs: Any
 ) -> Tensor:
-    """Append the operator, whose result is the source tensor ``end``; ``per_value`` nanoseconds for each value."""
+    """Append the operator, whose result is the source tensor ``result``; ``per_value`` nanoseconds for each value."""
     for t in inputs:
         _check_dims(ctx, node, t.shape)
-    _check_dims(ctx, node, end.shape)
-    out = ctx.emit(op, inputs, end.shape, end.name, **attrs)
-    ctx.values[id(end)] = View.whole(out) if len(end.shape) == 4 and end.shape[2:] != (1, 1) else out
-    ctx.spent += _size(end) * per_value / 1000
+    _check_dims(ctx, node, result.shape)
+    out = ctx.emit(op, inputs, result.shape, result.name, **attrs)
+    ctx.values[id(result)] = View.whole(out) if len(result.shape) == 4 and result.shape[2:] != (1, 1) else out
+    ctx.spent += _size(result) * per_value / 1000
     return out
 
 

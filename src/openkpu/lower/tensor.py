@@ -260,7 +260,8 @@ def _runtime_nearest(version: int, kind: str, n: int, out: int) -> list[int]:
     return [max(0, min(i, n - 1)) for i in picked]
 
 
-def _concat(ctx: Context, node: Node) -> None:
+def concat(ctx: Context, node: Node) -> None:
+    """Lower Concat along any axis, of computed tensors and constants."""
     inputs = _inputs(ctx, node)
     out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], u8=False)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
@@ -293,6 +294,6 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Slice": _slice,
     "Transpose": _transpose,
     "Resize": _resize,
-    "Concat": _concat,
+    "Concat": concat,
     "Softmax": _softmax,
 }

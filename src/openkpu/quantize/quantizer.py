@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from openkpu.graph.elementwise import is_homogeneous
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.calibration import Calibration, calibrate
@@ -63,6 +64,9 @@ class Quantizer:
             for t in (*n.inputs, *n.outputs)
             if not t.is_constant and domains.is_quantized(graph, t, self.users)
         }
+        source = graph.inputs[0]
+        if input_params is not None and len(source.shape) == 4 and min(source.shape[2:]) >= MIN_SIZE:
+            self.quantized.add(id(source))  # pictures are uint8 whoever reads them
         self.assignment = Assignment(graph, self.quantized, input_params)
         self._tensors = TensorRunner()
         self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}

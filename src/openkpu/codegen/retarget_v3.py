@@ -1,0 +1,440 @@
+"""Rules for V3: the few tensor operations that its runtime has, alone or in groups of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.codegen import retarget_layer
+from openkpu.codegen.bytecode import bytecode
+from openkpu.codegen.retarget import F32, U8, Rewriter, Rule
+from openkpu.codegen.retarget_tensor import contiguous
+from openkpu.codegen.tensor_steps import SIGMOID
+from openkpu.kmodel import operators as t
+from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import program as p
+from openkpu.kmodel.program import Memory, Operand
+
+MOST_PIECES: Final = 1 << 16
+"""Most copies that one movement may be written with; each costs 8 bytes of the file."""
+
+
+def _same(r: Rewriter, s: Any) -> None:
+    """The same step."""
+    r.add(replace(s, **{k: r.at(o) for k in ("input", "output") if isinstance(o := getattr(s, k), Operand)}))
+
+
+def _flat(r: Rewriter, o: Operand) -> Operand:
+    o = r.at(o)
+    if o.strides is not None and not contiguous(o):
+        raise r.refuse("V3 has no views that are not dense")
+    return replace(o, shape=(o.elements,), strides=None)
+
+
+def _bytes(r: Rewriter, o: Operand) -> Operand:
+    flat = _flat(r, o)
+    return replace(flat, dtype=U8, shape=(flat.elements * flat.dtype.size,))
+
+
+def _next(r: Rewriter, offset: int) -> p.Step | None:
+    i = r.position + offset
+    return r.source.steps[i] if i < len(r.source.steps) else None
+
+
+def _only_reader(r: Rewriter, o: Operand, after: int) -> bool:
+    """Whether nothing but the step that follows at ``after`` reads this value."""
+    for step in r.source.steps[r.position + after + 1 :]:
+        if any(x.memory is o.memory and x.start < o.stop and o.start < x.stop for x in step.reads):
+            return False
+        if any(x.memory is o.memory and x.start <= o.start and x.stop >= o.stop for x in step.writes):
+            return True
+    return not any(x.memory is o.memory and x.start < o.stop and o.start < x.stop for x in r.source.outputs)
+
+
+def _constant(r: Rewriter, o: Operand) -> NDArray[np.float32] | None:
+    """Return what a constant operand holds."""
+    if o.memory is not Memory.CONST:
+        return None
+    return np.frombuffer(r.source.constants, np.float32, o.elements, o.start).reshape(o.shape)
+
+
+# -- uint8 and float ------------------------------------------------------------------------------------------------
+def _dequantize(r: Rewriter, s: t.DequantizeTensor) -> None:
+    """Alone, with a scale for each channel behind it, or with a maximum that commutes with it."""
+    if s.input.dtype is not U8:
+        raise r.refuse("V3 has no int8")
+    if not (_channelwise(r, s) or _maximum(r, s)):
+        r.add(
+            p.Dequantize(
+                input=_flat(r, s.input), output=_flat(r, s.output), scale=s.scale, bias=-s.zero_point * s.scale
+            )
+        )
+
+
+def _channelwise(r: Rewriter, s: t.DequantizeTensor) -> bool:
+    scale = np.ones(1, np.float32)
+    bias = np.zeros(1, np.float32)
+    value, steps, shape = s.output, 1, None
+    for op in (t.BinaryOp.MUL, t.BinaryOp.ADD):
+        b = _next(r, steps)
+        if not isinstance(b, t.Binary) or b.op is not op or b.clamp != t.NO_CLAMP or b.input_a.start != value.start:
+            break
+        if b.input_a.memory is not value.memory or not _only_reader(r, value, steps):
+            break
+        k = _constant(r, b.input_b)
+        if k is None or not _by_channel(k.shape, b.output.shape):
+            break
+        if op is t.BinaryOp.MUL:
+            scale = k.reshape(-1)
+        else:
+            bias = k.reshape(-1)
+        value, shape, steps = b.output, b.output.shape, steps + 1
+    if shape is None:
+        return False
+    c = max(scale.size, bias.size)
+    n = value.elements // c
+    scales = np.broadcast_to(scale, c).astype(np.float32) * np.float32(s.scale)
+    biases = np.broadcast_to(bias, c).astype(np.float32)
+    biases = (biases - np.broadcast_to(scale, c).astype(np.float64) * s.scale * s.zero_point).astype(np.float32)
+    r.taken = steps
+    r.add(
+        p.ChannelwiseDequantize(
+            input=replace(_flat(r, s.input), shape=(c, n)),
+            output=replace(_flat(r, value), shape=(c, n)),
+            scale=scales,
+            bias=biases,
+        )
+    )
+    return True
+
+
+def _by_channel(constant: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a constant has one value for each entry of the first dimension that is not 1, or is one value."""
+    if math.prod(constant) == 1 or constant == shape:
+        return math.prod(constant) == 1 or all(d == 1 for d in shape[2:])
+    full = (1,) * (len(shape) - len(constant)) + tuple(constant)
+    axis = next((i for i, d in enumerate(full) if d != 1), 0)
+    return full[axis] == shape[axis] and math.prod(full) == full[axis] and math.prod(shape[:axis]) == 1
+
+
+def _maximum(r: Rewriter, s: t.DequantizeTensor) -> bool:
+    """Dequantize, maximum over windows [, quantize with the same numbers]: the maximum of the bytes."""
+    w = _next(r, 1)
+    if not isinstance(w, t.ReduceWindow) or w.op is not t.ReduceOp.MAX or w.input.start != s.output.start:
+        return False
+    if w.clamp != t.NO_CLAMP or w.dilation != (1, 1) or w.input.memory is not s.output.memory or s.scale <= 0:
+        return False
+    if (
+        not _only_reader(r, s.output, 1)
+        or w.input.elements != w.input.shape[-3] * w.input.shape[-2] * w.input.shape[-1]
+    ):
+        return False
+    q = _next(r, 2)
+    back = (
+        isinstance(q, t.QuantizeTensor)
+        and (q.scale, q.zero_point) == (s.scale, s.zero_point)
+        and q.input.start == w.output.start
+        and _only_reader(r, w.output, 2)
+    )
+    if w.init > -s.zero_point * s.scale + 1e-6 * abs(s.scale):
+        return False
+    shape, size = w.input.shape[-3:], w.output.shape[-3:]
+    target: Operand
+    if back:
+        assert isinstance(q, t.QuantizeTensor)
+        target = r.at(q.output)
+        r.taken = 3
+    else:
+        r.taken = 2
+        target = r.scratch(U8, size)
+    (top, _), (left, _) = w.pads
+    r.add(
+        p.QuantizedMaxPool(
+            input=replace(r.at(s.input), shape=shape),
+            output=replace(target, shape=size),
+            kernel=w.kernel[::-1],
+            stride=w.stride[::-1],
+            padding=(left, top),
+        )
+    )
+    if not back:
+        n = (w.output.elements,)
+        out = _flat(r, w.output)
+        bias = -s.zero_point * s.scale
+        r.add(p.Dequantize(input=replace(target, shape=n), output=out, scale=s.scale, bias=bias))
+    return True
+
+
+def _quantize(r: Rewriter, s: t.QuantizeTensor) -> None:
+    if s.output.dtype is not U8:
+        raise r.refuse("V3 has no int8")
+    bias = -s.zero_point * s.scale
+    r.add(p.Quantize(input=_flat(r, s.input), output=_flat(r, s.output), scale=s.scale, bias=bias))
+
+
+def _requantize(r: Rewriter, s: p.Requantize) -> None:
+    r.add(p.Requantize(input=_flat(r, s.input), output=_flat(r, s.output), table=s.table))
+
+
+# -- floats ---------------------------------------------------------------------------------------------------------
+def _binary(r: Rewriter, s: t.Binary) -> None:
+    same = s.input_a.elements == s.input_b.elements == s.output.elements
+    constant = Memory.CONST in (s.input_a.memory, s.input_b.memory)
+    if s.op is not t.BinaryOp.ADD or s.clamp != t.NO_CLAMP or not same or constant:
+        raise r.refuse(
+            f"V3 adds two computed tensors of one shape; this is {s.op.name.lower()} of {s.input_a.shape} and "
+            f"{s.input_b.shape}" + (", one of them constant" if constant else "")
+        )
+    r.add(p.Add(input_a=_flat(r, s.input_a), input_b=_flat(r, s.input_b), output=_flat(r, s.output)))
+
+
+def _matmul(r: Rewriter, s: t.MatMul) -> None:
+    w = _constant(r, s.input_b)
+    rows, inner = s.input_a.shape[-2:]
+    activations = {t.NO_CLAMP: p.Activation.LINEAR, (0.0, t.FLT_MAX): p.Activation.RELU, (0.0, 6.0): p.Activation.RELU6}
+    if w is None or rows != 1 or s.clamp not in activations:
+        raise r.refuse("V3 multiplies one vector by a constant matrix, with no limits, ReLU or ReLU6 behind")
+    r.add(
+        p.FullyConnected(
+            input=_flat(r, s.input_a),
+            output=_flat(r, s.output),
+            weights=np.ascontiguousarray(w.reshape(inner, -1).T),
+            bias=np.asarray(s.bias, np.float32),
+            activation=activations[s.clamp],
+        )
+    )
+
+
+def _reduce(r: Rewriter, s: t.Reduce) -> None:
+    axes = {a % len(s.input.shape) for a in s.axes}
+    shape = s.input.shape
+    first = next((i for i in range(len(shape)) if i in axes and shape[i] != 1), len(shape))
+    trailing = all(shape[i] == 1 or i in axes for i in range(first, len(shape)))
+    if s.op is not t.ReduceOp.MEAN or not trailing or s.init != 0:
+        raise r.refuse(f"V3 averages over the last dimensions only; this is {s.op.name.lower()} over {tuple(axes)}")
+    c = math.prod(shape[:first])
+    r.add(
+        p.GlobalAveragePool(
+            input=replace(_flat(r, s.input), shape=(c, s.input.elements // c)), output=_flat(r, s.output)
+        )
+    )
+
+
+def _window(r: Rewriter, s: t.ReduceWindow) -> None:
+    if (
+        s.op is not t.ReduceOp.MEAN
+        or s.clamp != t.NO_CLAMP
+        or s.dilation != (1, 1)
+        or math.prod(s.input.shape[:-3]) != 1
+    ):
+        raise r.refuse(f"V3 pools floats by the mean only; this is {s.op.name.lower()}")
+    (top, _), (left, _) = s.pads
+    r.add(
+        p.AveragePool(
+            input=replace(_flat(r, s.input), shape=s.input.shape[-3:]),
+            output=replace(_flat(r, s.output), shape=s.output.shape[-3:]),
+            kernel=s.kernel[::-1],
+            stride=s.stride[::-1],
+            padding=(left, top),
+        )
+    )
+
+
+def _softmax(r: Rewriter, s: t.SoftmaxTensor) -> None:
+    axis = s.axis % len(s.input.shape)
+    if any(d != 1 for d in s.input.shape[axis + 1 :]) or s.beta != 1:
+        raise r.refuse("V3's softmax works on the innermost dimension, without a factor")
+    length = s.input.shape[axis]
+    source, out = _flat(r, s.input), _flat(r, s.output)
+    for i in range(s.input.elements // length):
+        places = [replace(o, start=o.start + i * length * F32.size, shape=(length,)) for o in (source, out)]
+        r.add(p.Softmax(input=places[0], output=places[1]))
+
+
+def _nnil(r: Rewriter, s: v4.NnilUnary) -> None:
+    if not s.code.startswith(bytecode(SIGMOID)):
+        raise r.refuse("of functions of floats V3 has the sigmoid only")
+    r.add(p.Logistic(input=_flat(r, s.input), output=_flat(r, s.output)))
+
+
+# -- movements ------------------------------------------------------------------------------------------------------
+def _copy(r: Rewriter, s: t.CopyTensor) -> None:
+    r.add(p.Concat(inputs=(_bytes(r, s.input),), output=_bytes(r, s.output)))
+
+
+def _concat(r: Rewriter, s: t.ConcatTensors) -> None:
+    outer = math.prod(s.output.shape[: s.axis])
+    parts = [_bytes(r, o) for o in s.inputs]
+    pieces = []
+    for i in range(outer):
+        for part in parts:
+            n = part.elements // outer
+            pieces.append(replace(part, start=part.start + i * n, shape=(n,)))
+    _gather(r, pieces, s.output)
+
+
+def _transpose(r: Rewriter, s: t.TransposeTensor) -> None:
+    shape = s.input.shape
+    moved = [a for a in s.perm if shape[a] != 1]
+    if moved == sorted(moved):
+        r.add(p.Concat(inputs=(_bytes(r, s.input),), output=_bytes(r, s.output)))
+        return
+    axes = [a for a in range(len(shape)) if shape[a] != 1]
+    # TensorFlow's flatten brings the first of some dimensions behind all others
+    if s.input.dtype is F32 and moved == axes[1:] + axes[:1]:
+        c = shape[axes[0]]
+        n = s.input.elements // c
+        r.add(
+            p.Flatten(
+                input=replace(_flat(r, s.input), shape=(c, 1, n)), output=replace(_flat(r, s.output), shape=(1, n, c))
+            )
+        )
+        return
+    pieces = []
+    block = next((i for i in range(len(shape), 0, -1) if s.perm[i - 1 :] != tuple(range(i - 1, len(shape)))), 0)
+    inner = math.prod(shape[block:]) * s.input.dtype.size
+    strides = np.cumprod((1, *shape[:0:-1]))[::-1] * s.input.dtype.size
+    for index in np.ndindex(*(shape[a] for a in s.perm[:block])):
+        start = int(sum(i * strides[a] for i, a in zip(index, s.perm[:block], strict=True)))
+        pieces.append((start, inner))
+    _gather(r, _pieces(r, s.input, pieces), s.output)
+
+
+def _slice(r: Rewriter, s: t.SliceTensor) -> None:
+    """By the pooling on uint8 maps, else row by row."""
+    shape = s.input.shape
+    taken = [range(b, e, k) for b, e, k in zip(s.begin, s.end, s.stride, strict=True)]
+    whole = all(len(x) == d for x, d in zip(taken[:-2], shape[:-2], strict=True))
+    c = math.prod(shape[:-2])
+    if s.input.dtype is U8 and whole and min(s.stride[-2:]) > 0 and len(shape) >= 3:
+        r.add(
+            p.QuantizedMaxPool(
+                input=replace(_flat(r, s.input), shape=(c, *shape[-2:])),
+                output=replace(_flat(r, s.output), shape=(c, *s.output.shape[-2:])),
+                kernel=(1, 1),
+                stride=(s.stride[-1], s.stride[-2]),
+                padding=(-s.begin[-1], -s.begin[-2]),
+            )
+        )
+        return
+    pieces = list(_rows(shape, taken, s.input.dtype.size))
+    _gather(r, _pieces(r, s.input, pieces), s.output)
+
+
+def _rows(shape: tuple[int, ...], taken: list[range], size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, length) in bytes of the runs of a slice, in order."""
+    inner = len(shape)
+    while inner and taken[inner - 1] == range(shape[inner - 1]):
+        inner -= 1
+    run = math.prod(shape[inner:])
+    last = taken[inner - 1] if inner else range(1)
+    if inner and last.step == 1:
+        run, outer = run * len(last), inner - 1
+    else:
+        outer = inner
+    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
+    base = int(last.start * strides[inner - 1]) if inner and outer < inner else 0
+    for index in np.ndindex(*(len(x) for x in taken[:outer])):
+        start = base + int(sum(taken[a][i] * strides[a] for a, i in enumerate(index)))
+        yield start * size, run * size
+
+
+def _pad(r: Rewriter, s: t.PadTensor) -> None:
+    """Cropping is a slice; what is put in comes from a run of bytes that hold the value."""
+    if s.mode != "constant" or getattr(s, "interior", ()):
+        raise r.refuse("V3 pads with a constant only")
+    shape = s.input.shape
+    if all(a <= 0 and b <= 0 for a, b in s.pads):
+        _slice(
+            r,
+            t.SliceTensor(
+                input=s.input,
+                output=s.output,
+                begin=tuple(-a for a, _ in s.pads),
+                end=tuple(d + b for d, (_, b) in zip(shape, s.pads, strict=True)),
+                stride=(1,) * len(shape),
+            ),
+        )
+        return
+    if s.input.dtype is not U8:
+        raise r.refuse("V3 pads uint8 only")
+    if min(min(pair) for pair in s.pads) < 0 or any(pair != (0, 0) for pair in s.pads[:-2]):
+        raise r.refuse("V3 pads height and width only")
+    (top, bottom), (left, right) = s.pads[-2:]
+    h, w = shape[-2:]
+    width = w + left + right
+    source = _flat(r, s.input)
+    n = min(source.elements, max(top * width + left, right + left, right + bottom * width, 1))
+    filler = r.scratch(U8, (n,))
+    value = bytes([int(s.value) & 0xFF]) * 256
+    r.add(p.Requantize(input=replace(source, shape=(n,)), output=filler, table=value))
+    pieces: list[Operand] = []
+
+    def fill(count: int) -> None:
+        while count > 0:
+            pieces.append(replace(filler, shape=(min(count, n),)))
+            count -= n
+
+    for i in range(source.elements // w):
+        y = i % h
+        fill(left + (top * width if y == 0 else 0))
+        pieces.append(replace(source, start=source.start + i * w, shape=(w,)))
+        fill(right + (bottom * width if y == h - 1 else 0))
+    _gather(r, pieces, s.output)
+
+
+def _pieces(r: Rewriter, source: Operand, places: list[tuple[int, int]]) -> list[Operand]:
+    whole = _bytes(r, source)
+    return [replace(whole, start=whole.start + start, shape=(n,)) for start, n in places]
+
+
+def _gather(r: Rewriter, pieces: list[Operand], out: Operand) -> None:
+    if len(pieces) > MOST_PIECES:
+        raise r.refuse(f"V3 would need {len(pieces)} copies for it, limit {MOST_PIECES}")
+    r.add(p.Concat(inputs=tuple(pieces), output=_bytes(r, out), quantized=out.dtype is U8))
+
+
+def _resize(r: Rewriter, s: t.ResizeImage) -> None:
+    if s.mode is not t.ResizeMode.NEAREST or s.align_corners or s.half_pixel_centers:
+        raise r.refuse("V3 resizes by nearest neighbour only")
+    c = math.prod(s.input.shape[:-2])
+    r.add(
+        p.ResizeNearest(
+            input=replace(_flat(r, s.input), shape=(c, *s.input.shape[-2:])),
+            output=replace(_flat(r, s.output), shape=(c, *s.output.shape[-2:])),
+        )
+    )
+
+
+def _unary(r: Rewriter, s: t.Unary) -> None:
+    raise r.refuse(f"of functions of floats V3 has the sigmoid only; this is {s.op.value}")
+
+
+V3_RULES: Final[dict[type[p.Step], Rule]] = {
+    p.KpuConv: retarget_layer.conv,
+    p.KpuDownload: retarget_layer.download,
+    p.KpuUpload: _same,
+    p.KpuAddPadding: _same,
+    p.KpuRemovePadding: _same,
+    p.Requantize: _requantize,
+    t.DequantizeTensor: _dequantize,
+    t.QuantizeTensor: _quantize,
+    t.Binary: _binary,
+    t.Unary: _unary,
+    t.MatMul: _matmul,
+    t.Reduce: _reduce,
+    t.ReduceWindow: _window,
+    t.SoftmaxTensor: _softmax,
+    t.CopyTensor: _copy,
+    t.ConcatTensors: _concat,
+    t.TransposeTensor: _transpose,
+    t.SliceTensor: _slice,
+    t.PadTensor: _pad,
+    t.ResizeImage: _resize,
+    v4.NnilUnary: _nnil,
+}

@@ -54,6 +54,27 @@ def held(program: Program) -> list[Held]:
     return every
 
 
+def is_read(program: Program, o: Operand, after: int) -> bool:
+    """Whether a step behind ``after``, or the caller, reads bytes of this value before something overwrites them."""
+    left = [(o.start, o.stop)]
+
+    def meets(x: Operand) -> bool:
+        return x.memory is o.memory and any(low < x.stop and x.start < high for low, high in left)
+
+    for step in program.steps[after + 1 :]:
+        if any(meets(x) for x in step.reads):
+            return True
+        for x in step.writes:
+            if x.memory is o.memory:
+                left = [
+                    part
+                    for low, high in left
+                    for part in ((low, min(high, x.start)), (max(low, x.stop), high))
+                    if part[0] < part[1]
+                ]
+    return any(meets(x) for x in program.outputs)
+
+
 def gap(values: Sequence[Held], memory: Memory, size: int, first: int, last: int) -> int:
     """Return the lowest address where ``size`` bytes are free from step ``first`` to ``last``."""
     align = AI_LINE_BYTES if memory is Memory.AI else ROUND

@@ -7,6 +7,7 @@ the CPU are replaced by those of the other runtime; what they need beside is pla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from openkpu.codegen import gaps
 from openkpu.codegen.gaps import FOREVER, Held
+from openkpu.codegen.identity import identity_layer
 from openkpu.errors import MemoryLimitError, UnsupportedError
-from openkpu.k210 import AI_RAM_BYTES
+from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MIN_SIZE
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, Step
@@ -25,7 +27,6 @@ from openkpu.kpu.fmap import FeatureMapLayout
 
 U8, F32 = DType.U8, DType.F32
 Rule = Callable[["Rewriter", Any], None]
-HAVE: dict[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class Rewriter:
     moved: dict[Memory, tuple[Memory, int]] = field(default_factory=dict)
     """Memories that the target lacks -> where their bytes are."""
     known: dict[bytes, Operand] = field(default_factory=dict)
+    folded: dict[tuple[Memory, int], tuple[int, NDArray[Any]]] = field(default_factory=dict)
+    """Values that are known at once -> the step that makes them, and what they are."""
 
     @property
     def step(self) -> Step:
@@ -198,7 +201,10 @@ def _inputs(r: Rewriter) -> tuple[Operand, ...]:
                 r.moved[memory] = (Memory.MAIN, base)
                 r.main_bytes = base + size
                 r.values.append(Held(Memory.MAIN, base, base + size, -1, FOREVER))
-        return tuple(r.at(o) for o in result)
+        result = [r.at(o) for o in result]
+        if r.version == 3 and len(result) == 1 and result[0].memory is Memory.MAIN and result[0].dtype is U8:
+            return (_picture_to_main(r, result[0]),)
+        return tuple(result)
     if program.version == 5:
         return program.inputs
     inputs, end = [], 0
@@ -213,6 +219,19 @@ def _inputs(r: Rewriter) -> tuple[Operand, ...]:
             step = t.CopyTensor(input=place, output=o)
         r.steps.append(step)
     return tuple(inputs)
+
+
+def _picture_to_main(r: Rewriter, o: Operand) -> Operand:
+    """V3 takes pictures into AI RAM: a layer that copies them brings them to where the program reads them."""
+    shape = o.shape[-3:]
+    if len(shape) != 3 or min(shape[1:]) < MIN_SIZE or o.elements != math.prod(shape):
+        return o
+    picture, copy = (r.scratch(U8, shape, Memory.AI) for _ in range(2))
+    layer = identity_layer(shape)
+    lines = {"image_src_addr": picture.start // AI_LINE_BYTES, "image_dst_addr": copy.start // AI_LINE_BYTES}
+    placed = replace(layer, registers=replace(layer.registers, **lines), cache={})
+    r.steps.append(KpuConv(layer=placed, main_output=replace(o, shape=shape), flags=1))
+    return picture
 
 
 def _outputs(r: Rewriter) -> tuple[Operand, ...]:
@@ -231,7 +250,7 @@ def _outputs(r: Rewriter) -> tuple[Operand, ...]:
 def _check_start(program: Program) -> None:
     """V3 begins with a KPU layer on a picture in AI RAM or a fully connected layer on floats."""
     first = program.steps[0] if program.steps else None
-    picture = isinstance(first, KpuConv) and program.inputs[0].memory is Memory.AI
+    picture = isinstance(first, KpuConv) and program.inputs[0] == first.input
     vector = isinstance(first, p.FullyConnected) and program.inputs[0].memory is Memory.MAIN
     if len(program.inputs) != 1 or not (picture or vector):
         raise UnsupportedError(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from openkpu.codegen.gaps import is_read
 from openkpu.codegen.identity import identity_layer
 from openkpu.codegen.retarget import U8, Rewriter
 from openkpu.k210 import AI_LINE_BYTES
 from openkpu.kmodel import program as p
-from openkpu.kmodel.program import KpuConv, Memory, Operand
+from openkpu.kmodel.program import KpuConv, Operand
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import KpuLayer
 
@@ -36,7 +37,7 @@ def conv(r: Rewriter, s: KpuConv) -> None:
             size = s.layer.output_shape[0] * s.layer.output_shape[1] * s.layer.output_shape[2]
             place = Operand(main.memory, main.start + i * size, main.dtype, s.layer.output_shape)
             r.add(KpuConv(layer=one, main_output=place, flags=1))
-        if main is None or _read_in_ai(r, s.output):
+        if main is None or is_read(r.source, s.output, r.position):
             r.add(KpuConv(layer=one))
 
 
@@ -54,16 +55,6 @@ def _picture(s: KpuConv, i: int) -> KpuLayer:
     return replace(s.layer, registers=moved, cache={})
 
 
-def _read_in_ai(r: Rewriter, o: Operand) -> bool:
-    """Whether a later step reads bytes of this map before they are overwritten as a whole."""
-    for step in r.source.steps[r.position + 1 :]:
-        if any(x.memory is Memory.AI and x.start < o.stop and o.start < x.stop for x in step.reads):
-            return True
-        if any(x.memory is Memory.AI and x.start <= o.start and x.stop >= o.stop for x in step.writes):
-            return False
-    return False
-
-
 def download(r: Rewriter, s: p.KpuDownload) -> None:
     """V5 downloads; before, a layer writes main RAM: one that copies the map byte for byte."""
     out = r.at(s.output)
@@ -78,13 +69,13 @@ def download(r: Rewriter, s: p.KpuDownload) -> None:
             r.steps[-1] = replace(before, main_output=place)
             return
         r.steps[-1] = replace(before, main_output=place, flags=1)
-        if _read_in_ai(r, s.input):
+        if is_read(r.source, s.input, r.position):
             r.add(replace(before, main_output=None, flags=0))
         return
     if min(h, w) < 4:
         raise r.refuse(f"a map of {w}x{h} that no layer wrote just before cannot be brought to main RAM by the KPU")
     layer = identity_layer((c, h, w))
-    copy = r.scratch(U8, (c, h, w), Memory.AI)
+    copy = r.scratch(U8, (c, h, w), p.Memory.AI)
     size = FeatureMapLayout(c, h, w).bytes
     for i in range(batch[0] if batch else 1):
         registers = replace(

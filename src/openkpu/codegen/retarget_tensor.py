@@ -18,7 +18,7 @@ from openkpu.kmodel import nnil
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import program as p
-from openkpu.kmodel.program import Memory, Operand
+from openkpu.kmodel.program import Operand
 
 NEAR: Final = 1e-4
 """How near to a whole number a zero point must be: 1/40 of the smallest rounding step of a uint8 scale in a V3 file."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from openkpu.codegen import retarget_layer
 from openkpu.codegen.bytecode import bytecode
+from openkpu.codegen.gaps import is_read
 from openkpu.codegen.retarget import F32, U8, Rewriter, Rule
 from openkpu.codegen.retarget_tensor import contiguous
 from openkpu.codegen.tensor_steps import SIGMOID
@@ -48,18 +49,17 @@ def _next(r: Rewriter, offset: int) -> p.Step | None:
 
 def _only_reader(r: Rewriter, o: Operand, after: int) -> bool:
     """Whether nothing but the step that follows at ``after`` reads this value."""
-    for step in r.source.steps[r.position + after + 1 :]:
-        if any(x.memory is o.memory and x.start < o.stop and o.start < x.stop for x in step.reads):
-            return False
-        if any(x.memory is o.memory and x.start <= o.start and x.stop >= o.stop for x in step.writes):
-            return True
-    return not any(x.memory is o.memory and x.start < o.stop and o.start < x.stop for x in r.source.outputs)
+    return not is_read(r.source, o, r.position + after)
 
 
 def _constant(r: Rewriter, o: Operand) -> NDArray[np.float32] | None:
-    """Return what a constant operand holds."""
+    """Return what a constant operand holds, also one that was turned round before."""
     if o.memory is not Memory.CONST:
-        return None
+        index, array = r.folded.get((o.memory, o.start), (-1, None))
+        written = [x for s in r.source.steps[index + 1 : r.position] for x in s.writes if x.memory is o.memory]
+        if array is None or any(x.start < o.stop and o.start < x.stop for x in written):
+            return None
+        return array.reshape(o.shape) if array.size == o.elements else None
     return np.frombuffer(r.source.constants, np.float32, o.elements, o.start).reshape(o.shape)
 
 
@@ -280,7 +280,12 @@ def _concat(r: Rewriter, s: t.ConcatTensors) -> None:
 
 def _transpose(r: Rewriter, s: t.TransposeTensor) -> None:
     shape = s.input.shape
+    constant = _constant(r, s.input) if s.input.dtype is F32 else None
+    if constant is not None:
+        r.folded[s.output.memory, s.output.start] = (r.position, np.ascontiguousarray(constant.transpose(s.perm)))
     moved = [a for a in s.perm if shape[a] != 1]
+    if constant is not None and not _other_readers(r, s.output):
+        return
     if moved == sorted(moved):
         r.add(p.Concat(inputs=(_bytes(r, s.input),), output=_bytes(r, s.output)))
         return
@@ -303,6 +308,17 @@ def _transpose(r: Rewriter, s: t.TransposeTensor) -> None:
         start = int(sum(i * strides[a] for i, a in zip(index, s.perm[:block], strict=True)))
         pieces.append((start, inner))
     _gather(r, _pieces(r, s.input, pieces), s.output)
+
+
+def _other_readers(r: Rewriter, o: Operand) -> bool:
+    """Whether a value is read by anything but as the right side of matrix products."""
+    readers = [
+        (step, x)
+        for step in r.source.steps[r.position + 1 :]
+        for x in step.reads
+        if x.memory is o.memory and x.start < o.stop and o.start < x.stop
+    ]
+    return not all(isinstance(step, t.MatMul) and x is step.input_b for step, x in readers)
 
 
 def _slice(r: Rewriter, s: t.SliceTensor) -> None:
@@ -363,12 +379,18 @@ def _pad(r: Rewriter, s: t.PadTensor) -> None:
         return
     if s.input.dtype is not U8:
         raise r.refuse("V3 pads uint8 only")
-    if min(min(pair) for pair in s.pads) < 0 or any(pair != (0, 0) for pair in s.pads[:-2]):
+    if any(pair != (0, 0) for pair in s.pads[:-2]):
         raise r.refuse("V3 pads height and width only")
-    (top, bottom), (left, right) = s.pads[-2:]
+    source = _flat(r, s.input)
+    if min(min(pair) for pair in s.pads) < 0:
+        crop = tuple((min(a, 0), min(b, 0)) for a, b in s.pads)
+        shape = tuple(d + a + b for d, (a, b) in zip(shape, crop, strict=True))
+        source = r.scratch(U8, shape)
+        _pad(r, replace(s, output=source, pads=crop))
+        source = replace(source, shape=(source.elements,))
+    (top, bottom), (left, right) = (tuple(max(0, n) for n in pair) for pair in s.pads[-2:])
     h, w = shape[-2:]
     width = w + left + right
-    source = _flat(r, s.input)
     n = min(source.elements, max(top * width + left, right + left, right + bottom * width, 1))
     filler = r.scratch(U8, (n,))
     value = bytes([int(s.value) & 0xFF]) * 256

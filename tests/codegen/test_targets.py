@@ -16,7 +16,7 @@ from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import KpuConv, Memory
 
-VERSIONS = (4,)
+VERSIONS = (4, 5)
 MEAN, STD = 127.5, 64.0
 
 

@@ -17,6 +17,7 @@ from openkpu.graph.elementwise import Expr, const
 from openkpu.kmodel import nnil
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import Operand
 
@@ -42,7 +43,9 @@ def tensor_rules(version: int) -> dict[type[p.Step], Rule]:
             same,
         )
         rules[t.CopyTensor] = _copy_v4
+        rules[v5.Sigmoid] = lambda r, s: _function(r, s.input, s.output, SIGMOID)
     else:
+        rules |= dict.fromkeys(_V5_ONLY, same)
         rules |= {v4.NnilUnary: _chain, t.ConcatTensors: _copies}
     return rules
 
@@ -80,7 +83,7 @@ def _tensor(r: Rewriter, s: Any) -> None:
             raise r.refuse(f"V4 has no operation {s.op.name.lower()}")
         if isinstance(s, t.Unary) and s.op not in V4_UNARY:
             raise r.refuse(f"V4 has no function {s.op.value}")
-        if isinstance(s, t.PadTensor) and (s.mode != "constant" or getattr(s, "interior", ())):
+        if isinstance(s, t.PadTensor) and (s.mode != "constant" or any(s.interior)):
             raise r.refuse("V4 pads with a constant only")
         if isinstance(s, t.ResizeImage) and s.half_pixel_centers:
             raise r.refuse("V4's resize does not know half-pixel centres")
@@ -90,6 +93,9 @@ def _tensor(r: Rewriter, s: Any) -> None:
     same(r, s)
 
 
+_V5_ONLY: Final = tuple(
+    c for c in vars(v5).values() if isinstance(c, type) and issubclass(c, p.Step) and c is not p.Step
+)
 V4_UNARY: Final = tuple(t.UnaryOp)[:10]
 
 
@@ -171,6 +177,9 @@ def _function(r: Rewriter, source: Operand, out: Operand, fn: Expr) -> None:
     source, out = replace(source, shape=n), replace(out, shape=n)
     if r.version == 4:
         r.add(v4.NnilUnary(input=source, output=out, code=bytecode(fn)))
+        return
+    if fn == SIGMOID:
+        r.add(v5.Sigmoid(input=source, output=out))
         return
     form = basic(fn) or fn
     made: dict[Expr, Operand] = {}

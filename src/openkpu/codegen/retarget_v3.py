@@ -18,6 +18,7 @@ from openkpu.codegen.retarget_tensor import contiguous
 from openkpu.codegen.tensor_steps import SIGMOID
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import Memory, Operand
 
@@ -256,6 +257,10 @@ def _softmax(r: Rewriter, s: t.SoftmaxTensor) -> None:
         r.add(p.Softmax(input=places[0], output=places[1]))
 
 
+def _sigmoid(r: Rewriter, s: v5.Sigmoid) -> None:
+    r.add(p.Logistic(input=_flat(r, s.input), output=_flat(r, s.output)))
+
+
 def _nnil(r: Rewriter, s: v4.NnilUnary) -> None:
     if not s.code.startswith(bytecode(SIGMOID)):
         raise r.refuse("of functions of floats V3 has the sigmoid only")
@@ -362,7 +367,7 @@ def _rows(shape: tuple[int, ...], taken: list[range], size: int) -> Iterator[tup
 
 def _pad(r: Rewriter, s: t.PadTensor) -> None:
     """Cropping is a slice; what is put in comes from a run of bytes that hold the value."""
-    if s.mode != "constant" or getattr(s, "interior", ()):
+    if s.mode != "constant" or any(s.interior):
         raise r.refuse("V3 pads with a constant only")
     shape = s.input.shape
     if all(a <= 0 and b <= 0 for a, b in s.pads):
@@ -459,4 +464,5 @@ V3_RULES: Final[dict[type[p.Step], Rule]] = {
     t.PadTensor: _pad,
     t.ResizeImage: _resize,
     v4.NnilUnary: _nnil,
+    v5.Sigmoid: _sigmoid,
 }

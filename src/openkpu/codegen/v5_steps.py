@@ -5,11 +5,12 @@ from __future__ import annotations
 from openkpu.codegen import unary_steps
 from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
-from openkpu.codegen.tensor_steps import TensorSteps
+from openkpu.codegen.tensor_steps import SIGMOID, TensorSteps, elements
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Tensor
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
+from openkpu.kmodel.operators_v5 import Sigmoid
 from openkpu.kmodel.program import Memory, Operand
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
@@ -46,7 +47,11 @@ class V5Steps(TensorSteps):
         self._download(asm, target, main)
 
     def function(self, asm: Assembler, source: Buffer, out: Buffer, fn: Expr, tensor: Tensor) -> None:
-        """As a chain of unary and binary operators."""
+        """As a chain of unary and binary operators; the sigmoid has one of its own."""
+        if fn == SIGMOID:
+            n = elements(out.shape)
+            asm.act(lambda: Sigmoid(input=source.operand((n,)), output=out.operand((n,))), [source], [out], tensor)
+            return
         unary_steps.run(asm, source, out, fn, tensor)
 
     def concatenate(

@@ -7,6 +7,7 @@ the CPU are replaced by those of the other runtime; what they need beside is pla
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,8 @@ class Rewriter:
 
     def at(self, o: Operand) -> Operand:
         """Return an operand where it lies in the target."""
+        if o.strides is not None and contiguous(o):
+            o = replace(o, strides=None)
         if o.memory not in self.moved:
             return o
         memory, base = self.moved[o.memory]
@@ -111,6 +114,32 @@ class Rewriter:
             why=why,
             fix=have or "compile the source model for that version",
         )
+
+
+def unlimited(clamp: tuple[float, float]) -> bool:
+    """Whether an operator's limits limit nothing; V5 files also write infinities."""
+    return clamp[0] <= -t.FLT_MAX and clamp[1] >= t.FLT_MAX
+
+
+def contiguous(o: Operand) -> bool:
+    """Whether the elements lie one after the other although strides are given."""
+    expected = 1
+    for d, s in zip(reversed(o.shape), reversed(o.strides or ()), strict=True):
+        if d != 1 and s != expected:
+            return False
+        expected *= d
+    return True
+
+
+def whole(o: Operand) -> Operand | None:
+    """Return the dense tensor of which a view with strides is the start of every dimension; None if there is none."""
+    strides = o.strides
+    if strides is None or strides[-1] != 1 or any(a % b for a, b in itertools.pairwise(strides) if b):
+        return None
+    sizes = [a // b for a, b in itertools.pairwise(strides)]
+    shape = (o.shape[0], *sizes)
+    fits = all(d <= n for d, n in zip(o.shape, shape, strict=True))
+    return replace(o, shape=shape, strides=None) if fits else None
 
 
 def retarget(program: Program, version: int) -> Program:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openkpu.codegen import retarget_layer
 from openkpu.codegen.bytecode import bytecode
-from openkpu.codegen.retarget import F32, U8, Rewriter, Rule
+from openkpu.codegen.retarget import F32, U8, Rewriter, Rule, unlimited, whole
 from openkpu.codegen.tensor_steps import SIGMOID, four
 from openkpu.graph.basic import basic
 from openkpu.graph.elementwise import Expr, const
@@ -19,7 +20,7 @@ from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as p
-from openkpu.kmodel.program import Operand
+from openkpu.kmodel.program import Memory, Operand
 
 NEAR: Final = 1e-4
 """How near to a whole number a zero point must be: 1/40 of the smallest rounding step of a uint8 scale in a V3 file."""
@@ -42,12 +43,44 @@ def tensor_rules(version: int) -> dict[type[p.Step], Rule]:
             ),
             same,
         )
-        rules[t.CopyTensor] = _copy_v4
+        rules |= {v5.Conv2DFromMemory: _constants, v5.MatMulFromMemory: _product}
+        rules[v5.AffineDequantize] = _affine_dequantize
         rules[v5.Sigmoid] = lambda r, s: _function(r, s.input, s.output, SIGMOID)
     else:
         rules |= dict.fromkeys(_V5_ONLY, same)
         rules |= {v4.NnilUnary: _chain, t.ConcatTensors: _copies}
     return rules
+
+
+def _constants(r: Rewriter, s: v5.Conv2DFromMemory) -> None:
+    """V4 has the weights in the operator, so they must be constants."""
+    w, bias = (constant(r, o) for o in (s.weights, s.bias))
+    if w is None or bias is None:
+        raise r.refuse("V4's convolutions have constant weights")
+    own = {f.name: getattr(s, f.name) for f in fields(t.Conv2D) if hasattr(s, f.name)}
+    own |= {"input": read(r, s.input), "output": _dense(r, r.at(s.output)), "weights": w, "bias": bias}
+    r.add(t.Conv2D(**own))
+
+
+def _product(r: Rewriter, s: v5.MatMulFromMemory) -> None:
+    bias = constant(r, s.bias)
+    if bias is None:
+        raise r.refuse("V4's matrix product has a constant bias")
+    a, b, out = read(r, s.input_a), read(r, s.input_b), _dense(r, r.at(s.output))
+    r.add(t.MatMul(input_a=a, input_b=b, output=out, bias=bias, clamp=s.clamp))
+
+
+def constant(r: Rewriter, o: Operand) -> NDArray[np.float32] | None:
+    """Return what a constant operand holds."""
+    if o.memory is not Memory.CONST or o.dtype is not F32:
+        return None
+    return np.frombuffer(r.source.constants, np.float32, o.elements, o.start).reshape(o.shape)
+
+
+def _affine_dequantize(r: Rewriter, s: v5.AffineDequantize) -> None:
+    shape, one = (1, 1, 1, s.output.elements), (1, 1, 1, 1)
+    scale, bias = (np.full(one, v, np.float32) for v in (s.multiplier, s.offset))
+    _affine(r, s.input, s.output, shape, scale, bias)
 
 
 def _four(o: Operand) -> Operand:
@@ -58,22 +91,41 @@ def _four(o: Operand) -> Operand:
 
 
 def same(r: Rewriter, s: p.Step) -> None:
-    """The same operator; V4 wants tensors of up to four dimensions."""
+    """The same operator; V4 wants dense tensors of up to four dimensions."""
     changes: dict[str, Any] = {}
-    for name in ("input", "output", "input_a", "input_b", "table"):
-        o = getattr(s, name, None)
-        if isinstance(o, Operand):
-            _dense(r, o)
-            changes[name] = r.at(o)
+    for name in ("input", "input_a", "input_b", "table"):
+        if isinstance(o := getattr(s, name, None), Operand):
+            changes[name] = read(r, o)
+    if isinstance(o := getattr(s, "output", None), Operand):
+        changes["output"] = _dense(r, r.at(o))
+    clamp = getattr(s, "clamp", None)
+    if clamp is not None and unlimited(clamp):
+        changes["clamp"] = t.NO_CLAMP
     r.add(replace(s, **changes, flags=0))
 
 
-def _dense(r: Rewriter, o: Operand) -> None:
+def read(r: Rewriter, o: Operand) -> Operand:
+    """Return an operand to read; for V4 a view is cut out first."""
+    o = r.at(o)
+    parent = whole(o) if r.version == 4 else None
+    if parent is None:
+        return _dense(r, o)
+    _dense(r, parent)
+    if parent.memory is Memory.MAIN:
+        r.main_bytes = max(r.main_bytes, parent.stop)
+    cut = r.scratch(o.dtype, o.shape)
+    zeros, ones = (0,) * len(o.shape), (1,) * len(o.shape)
+    r.add(t.SliceTensor(input=parent, output=cut, begin=zeros, end=o.shape, stride=ones))
+    return cut
+
+
+def _dense(r: Rewriter, o: Operand) -> Operand:
     if r.version == 4 and (o.strides is not None or o.dtype not in (U8, F32)):
-        kind = "views that are not dense" if o.strides is not None else f"tensors of {o.dtype.value}"
+        kind = "results in views that are not dense" if o.strides is not None else f"tensors of {o.dtype.value}"
         raise r.refuse(f"V4 has no {kind}")
     if r.version == 4 and len(o.shape) > 4 and any(d != 1 for d in o.shape[:-4]):
         raise r.refuse(f"V4 has tensors of up to 4 dimensions; this is {'x'.join(map(str, o.shape))}")
+    return o
 
 
 def _tensor(r: Rewriter, s: Any) -> None:
@@ -105,34 +157,11 @@ def _softmax_tensor(r: Rewriter, s: t.SoftmaxTensor) -> None:
         raise r.refuse("V4's softmax works on the innermost dimension")
     length = s.input.shape[axis]
     shape = (1, 1, s.input.elements // length, length)
-    _dense(r, s.input)
-    r.add(replace(s, input=replace(r.at(s.input), shape=shape), output=replace(r.at(s.output), shape=shape), axis=3))
-
-
-def _copy_v4(r: Rewriter, s: t.CopyTensor) -> None:
-    """A copy whose place is dense all the same."""
-    sides = []
-    for o in (s.input, s.output):
-        if o.strides is not None and not contiguous(o):
-            raise r.refuse("V4 has no copies to or from views that are not dense")
-        sides.append(replace(r.at(o), strides=None))
-    r.add(replace(s, input=sides[0], output=sides[1]))
-
-
-def contiguous(o: Operand) -> bool:
-    """Whether the elements lie one after the other although strides are given."""
-    expected = 1
-    for d, s in zip(reversed(o.shape), reversed(o.strides or ()), strict=True):
-        if d != 1 and s != expected:
-            return False
-        expected *= d
-    return True
+    r.add(replace(s, input=replace(read(r, s.input), shape=shape), output=replace(r.at(s.output), shape=shape), axis=3))
 
 
 def _concat_tensors(r: Rewriter, s: t.ConcatTensors) -> None:
-    for o in (*s.inputs, s.output):
-        _dense(r, o)
-    r.add(replace(s, inputs=tuple(r.at(o) for o in s.inputs), output=r.at(s.output)))
+    r.add(replace(s, inputs=tuple(read(r, o) for o in s.inputs), output=_dense(r, r.at(s.output))))
 
 
 def _copies(r: Rewriter, s: t.ConcatTensors) -> None:

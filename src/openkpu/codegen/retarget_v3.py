@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from openkpu.codegen import retarget_layer
 from openkpu.codegen.bytecode import bytecode
 from openkpu.codegen.gaps import is_read
-from openkpu.codegen.retarget import F32, U8, Rewriter, Rule
-from openkpu.codegen.retarget_tensor import contiguous
+from openkpu.codegen.retarget import F32, U8, Rewriter, Rule, unlimited, whole
 from openkpu.codegen.tensor_steps import SIGMOID
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
@@ -32,10 +31,20 @@ def _same(r: Rewriter, s: Any) -> None:
 
 
 def _flat(r: Rewriter, o: Operand) -> Operand:
-    o = r.at(o)
-    if o.strides is not None and not contiguous(o):
-        raise r.refuse("V3 has no views that are not dense")
-    return replace(o, shape=(o.elements,), strides=None)
+    """See a dense operand as a vector; a view that is read is gathered first."""
+    place = r.at(o)
+    if place.strides is not None:
+        parent = whole(place)
+        if parent is None or any(o is x for x in r.step.writes):
+            raise r.refuse("V3 has no results in views that are not dense")
+        r.main_bytes = max(r.main_bytes, parent.stop if parent.memory is Memory.MAIN else 0)
+        cut = r.scratch(o.dtype, o.shape)
+        taken = [range(d) for d in o.shape]
+        whole_bytes = replace(parent, dtype=U8, shape=(parent.elements * parent.dtype.size,))
+        rows = _rows(parent.shape, taken, o.dtype.size)
+        _gather(r, [replace(whole_bytes, start=parent.start + a, shape=(n,)) for a, n in rows], cut)
+        place = cut
+    return replace(place, shape=(place.elements,))
 
 
 def _bytes(r: Rewriter, o: Operand) -> Operand:
@@ -78,37 +87,37 @@ def _dequantize(r: Rewriter, s: t.DequantizeTensor) -> None:
 
 
 def _channelwise(r: Rewriter, s: t.DequantizeTensor) -> bool:
-    scale = np.ones(1, np.float32)
-    bias = np.zeros(1, np.float32)
+    """Constants for each channel that are multiplied, divided, added or subtracted behind it join it."""
+    scale = np.full(1, s.scale, np.float64)
+    bias = np.full(1, -s.zero_point * s.scale, np.float64)
     value, steps, shape = s.output, 1, None
-    for op in (t.BinaryOp.MUL, t.BinaryOp.ADD):
+    while True:
         b = _next(r, steps)
-        if not isinstance(b, t.Binary) or b.op is not op or b.clamp != t.NO_CLAMP or b.input_a.start != value.start:
+        if not isinstance(b, t.Binary) or b.op.value > t.BinaryOp.DIV.value or not unlimited(b.clamp):
             break
-        if b.input_a.memory is not value.memory or not _only_reader(r, value, steps):
+        if (b.input_a.memory, b.input_a.start) != (value.memory, value.start) or not _only_reader(r, value, steps):
             break
         k = _constant(r, b.input_b)
         if k is None or not _by_channel(k.shape, b.output.shape):
             break
-        if op is t.BinaryOp.MUL:
-            scale = k.reshape(-1)
+        by = k.reshape(-1).astype(np.float64)
+        if b.op in (t.BinaryOp.MUL, t.BinaryOp.DIV):
+            by = by if b.op is t.BinaryOp.MUL else 1 / by
+            scale, bias = scale * by, bias * by
         else:
-            bias = k.reshape(-1)
+            bias = bias + (by if b.op is t.BinaryOp.ADD else -by)
         value, shape, steps = b.output, b.output.shape, steps + 1
     if shape is None:
         return False
     c = max(scale.size, bias.size)
     n = value.elements // c
-    scales = np.broadcast_to(scale, c).astype(np.float32) * np.float32(s.scale)
-    biases = np.broadcast_to(bias, c).astype(np.float32)
-    biases = (biases - np.broadcast_to(scale, c).astype(np.float64) * s.scale * s.zero_point).astype(np.float32)
     r.taken = steps
     r.add(
         p.ChannelwiseDequantize(
             input=replace(_flat(r, s.input), shape=(c, n)),
             output=replace(_flat(r, value), shape=(c, n)),
-            scale=scales,
-            bias=biases,
+            scale=np.broadcast_to(scale, c).astype(np.float32),
+            bias=np.broadcast_to(bias, c).astype(np.float32),
         )
     )
     return True
@@ -128,7 +137,7 @@ def _maximum(r: Rewriter, s: t.DequantizeTensor) -> bool:
     w = _next(r, 1)
     if not isinstance(w, t.ReduceWindow) or w.op is not t.ReduceOp.MAX or w.input.start != s.output.start:
         return False
-    if w.clamp != t.NO_CLAMP or w.dilation != (1, 1) or w.input.memory is not s.output.memory or s.scale <= 0:
+    if not unlimited(w.clamp) or w.dilation != (1, 1) or w.input.memory is not s.output.memory or s.scale <= 0:
         return False
     if (
         not _only_reader(r, s.output, 1)
@@ -171,6 +180,10 @@ def _maximum(r: Rewriter, s: t.DequantizeTensor) -> bool:
     return True
 
 
+def _affine_dequantize(r: Rewriter, s: v5.AffineDequantize) -> None:
+    r.add(p.Dequantize(input=_flat(r, s.input), output=_flat(r, s.output), scale=s.multiplier, bias=s.offset))
+
+
 def _quantize(r: Rewriter, s: t.QuantizeTensor) -> None:
     if s.output.dtype is not U8:
         raise r.refuse("V3 has no int8")
@@ -186,7 +199,7 @@ def _requantize(r: Rewriter, s: p.Requantize) -> None:
 def _binary(r: Rewriter, s: t.Binary) -> None:
     same = s.input_a.elements == s.input_b.elements == s.output.elements
     constant = Memory.CONST in (s.input_a.memory, s.input_b.memory)
-    if s.op is not t.BinaryOp.ADD or s.clamp != t.NO_CLAMP or not same or constant:
+    if s.op is not t.BinaryOp.ADD or not unlimited(s.clamp) or not same or constant:
         raise r.refuse(
             f"V3 adds two computed tensors of one shape; this is {s.op.name.lower()} of {s.input_a.shape} and "
             f"{s.input_b.shape}" + (", one of them constant" if constant else "")
@@ -198,7 +211,8 @@ def _matmul(r: Rewriter, s: t.MatMul) -> None:
     w = _constant(r, s.input_b)
     rows, inner = s.input_a.shape[-2:]
     activations = {t.NO_CLAMP: p.Activation.LINEAR, (0.0, t.FLT_MAX): p.Activation.RELU, (0.0, 6.0): p.Activation.RELU6}
-    if w is None or rows != 1 or s.clamp not in activations:
+    clamp = (max(s.clamp[0], -t.FLT_MAX), min(s.clamp[1], t.FLT_MAX))
+    if w is None or rows != 1 or clamp not in activations:
         raise r.refuse("V3 multiplies one vector by a constant matrix, with no limits, ReLU or ReLU6 behind")
     r.add(
         p.FullyConnected(
@@ -206,7 +220,7 @@ def _matmul(r: Rewriter, s: t.MatMul) -> None:
             output=_flat(r, s.output),
             weights=np.ascontiguousarray(w.reshape(inner, -1).T),
             bias=np.asarray(s.bias, np.float32),
-            activation=activations[s.clamp],
+            activation=activations[clamp],
         )
     )
 
@@ -229,7 +243,7 @@ def _reduce(r: Rewriter, s: t.Reduce) -> None:
 def _window(r: Rewriter, s: t.ReduceWindow) -> None:
     if (
         s.op is not t.ReduceOp.MEAN
-        or s.clamp != t.NO_CLAMP
+        or not unlimited(s.clamp)
         or s.dilation != (1, 1)
         or math.prod(s.input.shape[:-3]) != 1
     ):
@@ -465,4 +479,5 @@ V3_RULES: Final[dict[type[p.Step], Rule]] = {
     t.ResizeImage: _resize,
     v4.NnilUnary: _nnil,
     v5.Sigmoid: _sigmoid,
+    v5.AffineDequantize: _affine_dequantize,
 }

@@ -34,11 +34,12 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes lower quantize codegen",
+        "convert": "errors kmodel api lower codegen",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler analyze",
-        "__init__": "errors api compiler analyze",
-        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler analyze report",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze",
+        "__init__": "errors api compiler convert analyze",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze report",
         "__main__": "cli",
     }.items()
 }

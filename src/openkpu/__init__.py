@@ -1,8 +1,8 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
-says what would become of each layer, ``compare`` measures a kmodel against the float model, and ``profile`` estimates
-its time on the chip. Importing the package is cheap; what a function needs is imported when it is called.
+says what would become of each layer, ``convert`` writes a kmodel for another version, ``compare`` measures a kmodel
+against the float model, and ``profile`` estimates its time on the chip. Importing the package is cheap; what a function needs is imported when it is called.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from openkpu.analyze.profile import Profile, profile
     from openkpu.api import Model, load
     from openkpu.compiler import Compiled, check, compile
+    from openkpu.convert import Converted, convert
 
-__all__ = ["Compiled", "Model", "OpenKPUError", "Profile", "__version__", "check", "compare", "compile", "load", "profile"]
+__all__ = [
+    "Compiled", "Converted", "Model", "OpenKPUError", "Profile", "__version__", "check", "compare", "compile", "convert",
+    "load", "profile",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 
@@ -27,6 +31,8 @@ _LAZY = {
     "compile": "openkpu.compiler",
     "check": "openkpu.compiler",
     "Compiled": "openkpu.compiler",
+    "convert": "openkpu.convert",
+    "Converted": "openkpu.convert",
     "compare": "openkpu.analyze.compare",
     "profile": "openkpu.analyze.profile",
     "Profile": "openkpu.analyze.profile",

@@ -18,6 +18,8 @@ from openkpu.errors import InputError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
+from openkpu.kmodel.firmware import Firmware, choose_version
+from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.program import KpuConv
 from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
@@ -64,6 +66,9 @@ class Report:
     kpu_segments: int
     seconds: float
     warnings: tuple[str, ...]
+    firmware: str | None = None
+    firmware_bytes_left: int | None = None
+    """Main RAM that remains on the firmware with the model loaded, camera and display on; negative: it does not fit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
@@ -94,7 +99,8 @@ def compile(
     path: str | os.PathLike[str] | bytes,
     *,
     calibration: Any,
-    target: str = "v3",
+    target: str | None = None,
+    firmware: str | None = None,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] | None = None,
@@ -108,6 +114,9 @@ def compile(
 ) -> Compiled:
     """Compile a float ONNX model to a kmodel.
 
+    ``target``: "v3" (the default; every firmware loads it), "v4" or "v5". ``firmware``: maixpy, maixpy-min, maixpy-v4,
+    canmv or sdk; it chooses the version that this firmware runs best, and the report says whether the model fits.
+
     ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``.
     ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
     ``input_range``: the other way to say it: pixels 0..255 become low..high (default 0..1).
@@ -116,6 +125,7 @@ def compile(
     as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
     """
     begin = time.perf_counter()
+    target, board = choose(target, firmware)
     version = targets.target(target)
     if range_method not in ("auto", *ranges.METHODS):
         raise InputError(
@@ -139,26 +149,38 @@ def compile(
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
     seconds = time.perf_counter() - begin
-    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, len(loaded))]
-    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), seconds, warnings)
+    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, len(loaded), board)]
+    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), seconds, warnings, board)
     return Compiled(model, report, lowered, assembled.tensors, quantized, params)
 
 
 def check(
     path: str | os.PathLike[str] | bytes,
     *,
-    target: str = "v3",
+    target: str | None = None,
+    firmware: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Decision]:
     """Return where each layer of a float model would run, and why. Needs no calibration pictures.
 
-    A layer that the kmodel version cannot express is in the list too, with ``where`` "not possible".
+    ``target``, ``firmware`` as in ``compile``. A layer that the kmodel version cannot express is in the list too, with
+    ``where`` "not possible".
     """
-    version = targets.target(target)
+    version = targets.target(choose(target, firmware)[0])
     graph = _import(path, input_shapes, outputs)
     canonicalize.run(graph)
     return lower(graph, target=version, refused=[])[1]
+
+
+def choose(target: str | None, firmware: str | None) -> tuple[str, Firmware | None]:
+    """Return the target to compile for, and the firmware if one is named."""
+    if firmware is None:
+        return target or "v3", None
+    board = find_firmware(firmware)
+    if target is not None:
+        targets.target(target)
+    return f"v{choose_version(board, target)}", board
 
 
 def front_end(
@@ -266,15 +288,26 @@ def _input_warnings(
     return found
 
 
-def _result_warnings(assembled: Assembled, model: Model, pictures: int) -> list[str]:
+def _result_warnings(assembled: Assembled, model: Model, pictures: int, board: Firmware | None) -> list[str]:
     """Say what may go wrong on the chip, or with the numbers."""
     found = []
-    size, scratch = len(model.to_bytes()), assembled.plan.main.peak
+    size = len(model.to_bytes())
+    buffers = model.program.input_bytes + model.program.output_bytes
+    scratch = assembled.plan.main.peak + buffers
+    way_round = "stream the model from flash (kpu.load_flash)" if model.version == 3 else "compile it for V3, which "
+    way_round += "" if model.version == 3 else "MaixPy can stream from flash (kpu.load_flash)"
     if size + scratch > MAIN_RAM_BYTES:
         found.append(
             f"file ({size} bytes) and scratch ({scratch} bytes) together exceed the chip's {MAIN_RAM_BYTES} bytes of "
-            "main RAM: stream the model from flash (kpu.load_flash)"
+            f"main RAM: {way_round}"
         )
+    elif board is not None and board.need(size, scratch) > board.free:
+        found.append(
+            f"file and scratch need {board.need(size, scratch)} bytes of main RAM, and {board.title} leaves "
+            f"{board.free} with camera and display on: {way_round}, or use a smaller firmware build"
+        )
+    if board is not None and size > board.limit:
+        found.append(f"{board.title} refuses files over {board.limit} bytes; this has {size}")
     if pictures < 8:
         found.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
     return found
@@ -290,6 +323,7 @@ def _report(
     pictures: int,
     seconds: float,
     warnings: list[str],
+    board: Firmware | None,
 ) -> Report:
     layers = []
     for n in lowered.nodes:
@@ -326,4 +360,6 @@ def _report(
         segments,
         seconds,
         tuple(warnings),
+        board.name if board is not None else None,
+        None if board is None else board.free - board.need(size, assembled.plan.main.peak),
     )

@@ -121,8 +121,8 @@ def compare(
     from openkpu.float.data import load_samples
     from openkpu.float.session import FloatSession
 
-    _, graph, _ = front_end(model, input_shapes=input_shapes, outputs=outputs)
     chip = kmodel if isinstance(kmodel, Model) else load(kmodel)
+    _, graph, _ = front_end(model, target=f"v{chip.version}", input_shapes=input_shapes, outputs=outputs)
     source = graph.inputs[0]
     _same_form(graph, chip)
     picture = len(source.shape) == 4

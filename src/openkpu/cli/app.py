@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, inspect, profile, run
+from openkpu.cli import check, compare, compile, convert, inspect, profile, run
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -40,10 +40,11 @@ def kpu(
       kpu run     net.kmodel photo.jpg                      bit for bit what the chip computes
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
       kpu profile net.kmodel                                how long does it take on the chip, and why?
+      kpu convert net.kmodel --target v3 -o net3.kmodel     the same outputs, for another firmware
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
-    compile, compare, profile.
+    compile, compare, convert, profile.
     """
 
 
@@ -53,6 +54,7 @@ for verb, summary in (
     (run.run, "Run a kmodel on pictures, bit for bit."),
     (compare.compare, "Measure a kmodel against its float model."),
     (profile.profile, "Say how long a kmodel takes on the chip, layer by layer."),
+    (convert.convert, "Write a kmodel for another version."),
     (inspect.inspect, "Say what a file is and what is in it."),
 ):
     app.command(verb.__name__, short_help=summary)(verb)

@@ -20,6 +20,8 @@ def compile(
         typer.Option(metavar="PATH", help="Folder of about 32 typical pictures, one picture, or an .npy/.npz file."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.kmodel", help="The kmodel to write.")],
+    target: options.Target = None,
+    firmware: options.Firmware = None,
     mean: options.Mean = None,
     std: options.Std = None,
     input_range: options.InputRange = None,
@@ -38,7 +40,7 @@ def compile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compile a float model to a kmodel V3, which every MaixPy firmware loads.
+    """Compile a float model to a kmodel: V3, which every MaixPy firmware loads, or with --target V4 or V5.
 
     The network becomes 8-bit layers; the calibration pictures show what values to expect, so take pictures like those
     the camera will see. The file takes the camera's bytes: mean and std become part of the first layer. They come
@@ -50,6 +52,8 @@ def compile(
       kpu compile net.onnx --calibration photos/ -o net.kmodel
       kpu compile net.onnx --calibration photos/ -o net.kmodel --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
       kpu compile net.onnx --calibration photos/ -o net.kmodel --input-range=-1,1 --dump passes/
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --target v4      operators that V3 lacks
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --firmware maixpy-min
 
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
@@ -66,6 +70,8 @@ def compile(
         compiled = run(
             model,
             calibration=calibration,
+            target=target,
+            firmware=firmware,
             mean=scale.mean,
             std=scale.std,
             input_range=scale.input_range,

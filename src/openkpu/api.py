@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from openkpu.runtime.checks import Finding
-    from openkpu.runtime.memory import MemoryUse
     from openkpu.runtime.memories import Engine, Rounding
+    from openkpu.runtime.memory import MemoryUse
     from openkpu.runtime.session import Session, Trace
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024  # four times the largest flash of a K210 board

@@ -143,7 +143,7 @@ def whole(o: Operand) -> Operand | None:
 
 
 def retarget(program: Program, version: int) -> Program:
-    """Return the program for another kmodel version. ``UnsupportedError`` E222 names the step that stands in the way."""
+    """Return the program for another kmodel version. ``UnsupportedError`` E222 names the step in the way."""
     from openkpu.codegen.retarget_tensor import tensor_rules
     from openkpu.codegen.retarget_v3 import V3_RULES
 
@@ -241,12 +241,8 @@ def _inputs(r: Rewriter) -> tuple[Operand, ...]:
         place = Operand(Memory.INPUT, end, o.dtype, o.shape)
         end += _rounded(place)
         inputs.append(place)
-        step: Step
-        if o.memory is Memory.AI:
-            step = p.KpuUpload(input=place, output=o)
-        else:
-            step = t.CopyTensor(input=place, output=o)
-        r.steps.append(step)
+        upload = o.memory is Memory.AI
+        r.steps.append(p.KpuUpload(input=place, output=o) if upload else t.CopyTensor(input=place, output=o))
     return tuple(inputs)
 
 
@@ -257,8 +253,12 @@ def _picture_to_main(r: Rewriter, o: Operand) -> Operand:
         return o
     picture, copy = (r.scratch(U8, shape, Memory.AI) for _ in range(2))
     layer = identity_layer(shape)
-    lines = {"image_src_addr": picture.start // AI_LINE_BYTES, "image_dst_addr": copy.start // AI_LINE_BYTES}
-    placed = replace(layer, registers=replace(layer.registers, **lines), cache={})
+    registers = replace(
+        layer.registers,
+        image_src_addr=picture.start // AI_LINE_BYTES,
+        image_dst_addr=copy.start // AI_LINE_BYTES,
+    )
+    placed = replace(layer, registers=registers, cache={})
     r.steps.append(KpuConv(layer=placed, main_output=replace(o, shape=shape), flags=1))
     return picture
 

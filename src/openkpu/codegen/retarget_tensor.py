@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Final
@@ -43,6 +44,7 @@ def tensor_rules(version: int) -> dict[type[p.Step], Rule]:
             ),
             same,
         )
+        rules[t.CopyTensor] = _copy_v4
         rules |= {v5.Conv2DFromMemory: _constants, v5.MatMulFromMemory: _product}
         rules[v5.AffineDequantize] = _affine_dequantize
         rules[v5.Sigmoid] = lambda r, s: _function(r, s.input, s.output, SIGMOID)
@@ -50,6 +52,11 @@ def tensor_rules(version: int) -> dict[type[p.Step], Rule]:
         rules |= dict.fromkeys(_V5_ONLY, same)
         rules |= {v4.NnilUnary: _chain, t.ConcatTensors: _copies}
     return rules
+
+
+def _flat(o: Operand) -> Operand:
+    """See an operand as a vector: V5 wants the same shape on both sides of a function of single values."""
+    return replace(o, shape=(o.elements,))
 
 
 def _constants(r: Rewriter, s: v5.Conv2DFromMemory) -> None:
@@ -152,12 +159,34 @@ V4_UNARY: Final = tuple(t.UnaryOp)[:10]
 
 
 def _softmax_tensor(r: Rewriter, s: t.SoftmaxTensor) -> None:
-    axis = s.axis % len(s.input.shape)
-    if any(d != 1 for d in s.input.shape[axis + 1 :]):
-        raise r.refuse("V4's softmax works on the innermost dimension")
-    length = s.input.shape[axis]
-    shape = (1, 1, s.input.elements // length, length)
-    r.add(replace(s, input=replace(read(r, s.input), shape=shape), output=replace(r.at(s.output), shape=shape), axis=3))
+    """V4's works on the innermost dimension; another is written out with reductions."""
+    shape, axis = s.input.shape, s.axis % len(s.input.shape)
+    source, out = read(r, s.input), _dense(r, r.at(s.output))
+    if all(d == 1 for d in shape[axis + 1 :]):
+        rows = (1, 1, s.input.elements // shape[axis], shape[axis])
+        r.add(replace(s, input=replace(source, shape=rows), output=replace(out, shape=rows), axis=3))
+        return
+    if s.beta != 1:
+        raise r.refuse("V4 has no factor in a softmax over another than the innermost dimension")
+    view = (1, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    kept = (*view[:2], 1, view[3])
+    source, out = replace(source, shape=view), replace(out, shape=view)
+    most, less, grown, total = (r.scratch(F32, x) for x in (kept, view, view, kept))
+    r.add(t.Reduce(input=source, output=most, op=t.ReduceOp.MAX, axes=(2,), init=-t.FLT_MAX))
+    r.add(t.Binary(input_a=source, input_b=most, output=less, op=t.BinaryOp.SUB))
+    r.add(t.Unary(input=less, output=grown, op=t.UnaryOp.EXP))
+    r.add(t.Reduce(input=grown, output=total, op=t.ReduceOp.SUM, axes=(2,), init=0.0))
+    r.add(t.Binary(input_a=grown, input_b=total, output=out, op=t.BinaryOp.DIV))
+
+
+def _copy_v4(r: Rewriter, s: t.CopyTensor) -> None:
+    """V4's copy moves whole floats; bytes are copied as a concatenation of one part."""
+    source, out = read(r, s.input), _dense(r, r.at(s.output))
+    if source.dtype is F32:
+        r.add(t.CopyTensor(input=source, output=out))
+        return
+    shape = (1, source.elements, 1, 1)
+    r.add(t.ConcatTensors(inputs=(replace(source, shape=shape),), output=replace(out, shape=shape), axis=1))
 
 
 def _concat_tensors(r: Rewriter, s: t.ConcatTensors) -> None:
@@ -254,7 +283,14 @@ def _remove_padding(r: Rewriter, s: p.KpuRemovePadding) -> None:
 
 
 def _add(r: Rewriter, s: p.Add) -> None:
-    r.add(t.Binary(input_a=r.at(s.input_a), input_b=r.at(s.input_b), output=r.at(s.output), op=t.BinaryOp.ADD))
+    r.add(
+        t.Binary(
+            input_a=_flat(r.at(s.input_a)),
+            input_b=_flat(r.at(s.input_b)),
+            output=_flat(r.at(s.output)),
+            op=t.BinaryOp.ADD,
+        )
+    )
 
 
 def _global_average_pool(r: Rewriter, s: p.GlobalAveragePool) -> None:
@@ -316,27 +352,29 @@ def _max_pool(r: Rewriter, s: p.QuantizedMaxPool) -> None:
         )
         return
     counts, most = r.scratch(F32, (s.input.elements,)), r.scratch(F32, (s.output.elements,))
-    r.add(t.DequantizeTensor(input=r.at(s.input), output=counts, scale=1.0, zero_point=0))
+    r.add(t.DequantizeTensor(input=_flat(r.at(s.input)), output=counts, scale=1.0, zero_point=0))
     _pool(r, s, t.ReduceOp.MAX, counts, most)
-    r.add(t.QuantizeTensor(input=most, output=r.at(s.output), scale=1.0, zero_point=0))
+    r.add(t.QuantizeTensor(input=most, output=_flat(r.at(s.output)), scale=1.0, zero_point=0))
 
 
 def _quantize(r: Rewriter, s: p.Quantize) -> None:
     zero_point = -s.bias / s.scale
-    source = r.at(s.input)
+    source = _flat(r.at(s.input))
     if abs(zero_point - round(zero_point)) > NEAR:
         shifted = r.scratch(F32, source.shape)
         by = r.constant(np.full(1, -s.bias, np.float32))
         r.add(t.Binary(input_a=source, input_b=by, output=shifted, op=t.BinaryOp.ADD))
         source, zero_point = shifted, 0.0
-    r.add(t.QuantizeTensor(input=source, output=r.at(s.output), scale=s.scale, zero_point=round(zero_point)))
+    r.add(t.QuantizeTensor(input=source, output=_flat(r.at(s.output)), scale=s.scale, zero_point=round(zero_point)))
 
 
 def _dequantize(r: Rewriter, s: p.Dequantize) -> None:
     zero_point = -s.bias / s.scale if s.scale else 0.5
     if abs(zero_point - round(zero_point)) <= NEAR:
         r.add(
-            t.DequantizeTensor(input=r.at(s.input), output=r.at(s.output), scale=s.scale, zero_point=round(zero_point))
+            t.DequantizeTensor(
+                input=_flat(r.at(s.input)), output=_flat(r.at(s.output)), scale=s.scale, zero_point=round(zero_point)
+            )
         )
         return
     n = s.output.elements
@@ -360,7 +398,7 @@ def _affine(r: Rewriter, source: Operand, out: Operand, shape: tuple[int, ...], 
 
 
 def _requantize(r: Rewriter, s: p.Requantize) -> None:
-    r.add(p.Requantize(input=r.at(s.input), output=r.at(s.output), table=s.table))
+    r.add(p.Requantize(input=_flat(r.at(s.input)), output=_flat(r.at(s.output)), table=s.table))
 
 
 def _l2(r: Rewriter, s: p.L2Normalization) -> None:
@@ -389,14 +427,18 @@ def _logistic(r: Rewriter, s: p.Logistic) -> None:
 
 
 def _concat(r: Rewriter, s: p.Concat) -> None:
-    out = r.at(s.output)
+    """V3 copies bytes whatever they are; the other runtimes' tensors have types."""
+    operands = [r.at(o) for o in (*s.inputs, s.output)]
+    if not s.quantized and all(o.start % F32.size == o.size % F32.size == 0 for o in operands):
+        operands = [replace(o, dtype=F32, shape=(o.size // F32.size,)) for o in operands]
+    *inputs, out = operands
     if r.version == 4:
-        parts = tuple(replace(r.at(o), shape=(1, o.elements, 1, 1)) for o in s.inputs)
+        parts = tuple(replace(o, shape=(1, o.elements, 1, 1)) for o in inputs)
         r.add(t.ConcatTensors(inputs=parts, output=replace(out, shape=(1, out.elements, 1, 1)), axis=1))
         return
-    at = 0
-    for o in s.inputs:
-        r.add(t.CopyTensor(input=r.at(o), output=replace(out, start=out.start + at, shape=o.shape)))
+    at = out.start
+    for o in inputs:
+        r.add(t.CopyTensor(input=o, output=replace(out, start=at, shape=o.shape)))
         at += o.size
 
 

@@ -30,6 +30,14 @@ def _same(r: Rewriter, s: Any) -> None:
     r.add(replace(s, **{k: r.at(o) for k in ("input", "output") if isinstance(o := getattr(s, k), Operand)}))
 
 
+def _upload(r: Rewriter, s: p.KpuUpload) -> None:
+    shape = s.output.shape[-3:]
+    if math.prod(s.output.shape) != math.prod(shape):
+        raise r.refuse("V3 uploads one picture at a time")
+    source = replace(_flat(r, s.input), shape=shape)
+    r.add(p.KpuUpload(input=source, output=replace(s.output, shape=shape)))
+
+
 def _flat(r: Rewriter, o: Operand) -> Operand:
     """See a dense operand as a vector; a view that is read is gathered first."""
     place = r.at(o)
@@ -50,6 +58,18 @@ def _flat(r: Rewriter, o: Operand) -> Operand:
 def _bytes(r: Rewriter, o: Operand) -> Operand:
     flat = _flat(r, o)
     return replace(flat, dtype=U8, shape=(flat.elements * flat.dtype.size,))
+
+
+def _apart(r: Rewriter, source: Operand, target: Operand) -> Operand:
+    """Return a source that a step can read while it writes ``target``: where both overlap, a copy of it.
+
+    Steps that become one had a place between them, so their ends may lie in the same bytes.
+    """
+    if source.memory is not target.memory or source.stop <= target.start or target.stop <= source.start:
+        return source
+    copy = r.scratch(U8, (source.elements,))
+    r.add(p.Concat(inputs=(replace(source, shape=(source.elements,)),), output=copy, quantized=True))
+    return replace(copy, shape=source.shape)
 
 
 def _next(r: Rewriter, offset: int) -> p.Step | None:
@@ -112,10 +132,11 @@ def _channelwise(r: Rewriter, s: t.DequantizeTensor) -> bool:
     c = max(scale.size, bias.size)
     n = value.elements // c
     r.taken = steps
+    out = replace(r.at(value), shape=(c, n))
     r.add(
         p.ChannelwiseDequantize(
-            input=replace(_flat(r, s.input), shape=(c, n)),
-            output=replace(_flat(r, value), shape=(c, n)),
+            input=replace(_apart(r, _flat(r, s.input), out), shape=(c, n)),
+            output=out,
             scale=np.broadcast_to(scale, c).astype(np.float32),
             bias=np.broadcast_to(bias, c).astype(np.float32),
         )
@@ -163,9 +184,10 @@ def _maximum(r: Rewriter, s: t.DequantizeTensor) -> bool:
         r.taken = 2
         target = r.scratch(U8, size)
     (top, _), (left, _) = w.pads
+    source = _apart(r, _flat(r, s.input), target)
     r.add(
         p.QuantizedMaxPool(
-            input=replace(r.at(s.input), shape=shape),
+            input=replace(source, shape=shape),
             output=replace(target, shape=size),
             kernel=w.kernel[::-1],
             stride=w.stride[::-1],
@@ -397,7 +419,8 @@ def _pad(r: Rewriter, s: t.PadTensor) -> None:
         )
         return
     if s.input.dtype is not U8:
-        raise r.refuse("V3 pads uint8 only")
+        _quantize_before(r, s)
+        return
     if any(pair != (0, 0) for pair in s.pads[:-2]):
         raise r.refuse("V3 pads height and width only")
     source = _flat(r, s.input)
@@ -427,6 +450,19 @@ def _pad(r: Rewriter, s: t.PadTensor) -> None:
         pieces.append(replace(source, start=source.start + i * w, shape=(w,)))
         fill(right + (bottom * width if y == h - 1 else 0))
     _gather(r, pieces, s.output)
+
+
+def _quantize_before(r: Rewriter, s: t.PadTensor) -> None:
+    """Pad floats and quantize: quantize and pad with what the value becomes."""
+    q = _next(r, 1)
+    follows = isinstance(q, t.QuantizeTensor) and (q.input.memory, q.input.start) == (s.output.memory, s.output.start)
+    if not isinstance(q, t.QuantizeTensor) or not follows or not _only_reader(r, s.output, 1):
+        raise r.refuse("V3 pads uint8 only")
+    r.taken = 2
+    counts = r.scratch(U8, s.input.shape)
+    _quantize(r, replace(q, input=s.input, output=counts))
+    value = float(np.clip(np.rint(s.value / q.scale) + q.zero_point, 0, 255))
+    _pad(r, replace(s, input=counts, output=replace(q.output, shape=s.output.shape), value=value))
 
 
 def _pieces(r: Rewriter, source: Operand, places: list[tuple[int, int]]) -> list[Operand]:
@@ -459,7 +495,7 @@ def _unary(r: Rewriter, s: t.Unary) -> None:
 V3_RULES: Final[dict[type[p.Step], Rule]] = {
     p.KpuConv: retarget_layer.conv,
     p.KpuDownload: retarget_layer.download,
-    p.KpuUpload: _same,
+    p.KpuUpload: _upload,
     p.KpuAddPadding: _same,
     p.KpuRemovePadding: _same,
     p.Requantize: _requantize,

@@ -13,7 +13,6 @@ from openkpu.kmodel.program import Memory, Operand
 from openkpu.kpu import fmap
 from openkpu.kpu.fmap import FeatureMapLayout
 
-
 Engine = Literal["native", "reference"]
 """The fast kernels, or the NumPy specification."""
 Rounding = Literal["device", "simulator"]

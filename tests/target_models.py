@@ -135,7 +135,7 @@ def detector(b):
 SHARED = {
     "classifier": ((1, 3, 16, 16), lambda b: b.softmax(b.gemm(b.flatten(b.gap(b.relu(b.conv(b.x, 8, 3)))), 5), 1)),
     "fully connected on the KPU": ((1, 3, 16, 16), lambda b: b.gemm(b.flatten(b.relu(b.conv(b.x, 4, 3))), 40)),
-    "three times as many inputs": ((1, 4, 16, 16), lambda b: b.gemm(b.flatten(b.relu(b.conv(b.x, 12, 3))), 8)),
+    "more inputs than channels": ((1, 4, 16, 16), lambda b: b.gemm(b.flatten(b.relu(b.conv(b.x, 5, 3))), 8)),
     "residual": ((1, 3, 8, 8), lambda b: b.add(b.conv(b.x, 4, 3), b.relu(b.conv(b.relu(b.conv(b.x, 8)), 4, 1)))),
     "concat and its parts": (
         (1, 4, 8, 8),

@@ -33,12 +33,13 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
-        "compiler": "errors extras k210 kpu kmodel api graph importers float passes lower quantize codegen",
+        "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
         "convert": "errors kmodel api lower codegen",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze",
-        "__init__": "errors api compiler convert analyze",
+        "evaluation": "errors extras api float compiler analyze",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation",
+        "__init__": "errors api compiler convert analyze evaluation",
         "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze report",
         "__main__": "cli",
     }.items()

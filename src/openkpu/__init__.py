@@ -2,7 +2,8 @@
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
 says what would become of each layer, ``convert`` writes a kmodel for another version, ``compare`` measures a kmodel
-against the float model, and ``profile`` estimates its time on the chip. Importing the package is cheap; what a function needs is imported when it is called.
+against the float model, ``evaluate`` counts right answers on labelled pictures, and ``profile`` estimates the time on
+the chip. Importing the package is cheap; what a function needs is imported when it is called.
 """
 
 from __future__ import annotations
@@ -17,11 +18,23 @@ if TYPE_CHECKING:
     from openkpu.api import Model, load
     from openkpu.compiler import Compiled, check, compile
     from openkpu.convert import Converted, convert
+    from openkpu.evaluation.evaluate import evaluate
 
 __all__ = [
-    "Compiled", "Converted", "Model", "OpenKPUError", "Profile", "__version__", "check", "compare", "compile", "convert",
-    "load", "profile",
-]  # fmt: skip
+    "Compiled",
+    "Converted",
+    "Model",
+    "OpenKPUError",
+    "Profile",
+    "__version__",
+    "check",
+    "compare",
+    "compile",
+    "convert",
+    "evaluate",
+    "load",
+    "profile",
+]
 
 __version__ = "0.1.0"
 
@@ -36,6 +49,7 @@ _LAZY = {
     "compare": "openkpu.analyze.compare",
     "profile": "openkpu.analyze.profile",
     "Profile": "openkpu.analyze.profile",
+    "evaluate": "openkpu.evaluation.evaluate",
 }
 """Public name -> the module that has it."""
 

@@ -9,6 +9,8 @@ E4xx input data; E5xx the environment (missing extra, missing file).
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class OpenKPUError(Exception):
     """Base of all errors raised on purpose by OpenKPU."""
@@ -31,9 +33,17 @@ class OpenKPUError(Exception):
             parts.append(f"  fix:   {self.fix}")
         return "\n".join(parts)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the five answers, so that an error of a worker process arrives as it was."""
+        return _again, (type(self), self.as_dict())
+
     def as_dict(self) -> dict[str, str]:
         """Return the message as plain strings, for ``--json``."""
         return {"code": self.code, "what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
+
+
+def _again(kind: type[OpenKPUError], answers: dict[str, str]) -> OpenKPUError:
+    return kind(**answers)
 
 
 class FileFormatError(OpenKPUError):

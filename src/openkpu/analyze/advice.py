@@ -12,7 +12,7 @@ from openkpu.kpu.fmap import FeatureMapLayout
 
 MUCH: Final = 0.05
 """Share of the whole time from which something is worth a sentence."""
-MOST_LAYERS: Final = 3
+MOST_LAYERS: Final = 4
 MOST: Final = 6
 
 _CPU_HELP: Final = {
@@ -25,6 +25,9 @@ _CPU_HELP: Final = {
     "MatMul": "a 1x1 convolution on a map of at least 4x4 runs on the KPU",
     "Softmax": "leave it out if only the order of the classes counts",
     "SoftmaxTensor": "leave it out if only the order of the classes counts",
+    "Unary": "leave it to the script, and there to the few values that matter",
+    "TransposeTensor": "let the model take and give channels first (NCHW), as the chip has them",
+    "QuantizedBinary": "kmodel V3 adds feature maps on the KPU",
     "Binary": "give mean and std to the compiler of kmodel V3, which puts them into the first layer",
     "PadTensor": "pad 1 pixel round 3x3 convolutions, and use sizes that stay even at every stride",
     "QuantizedMaxPool": "use 2x2 pooling with stride 2 on an even size, which the KPU does",
@@ -50,10 +53,13 @@ def _layers(p: Profile) -> Iterator[str]:
         if s.work is not None:
             groups[(s.work, s.bottleneck, s.detail)].append(s)
     ranked = sorted(groups.values(), key=lambda g: -sum(s.time.us for s in g))
+    reasons: dict[str, list[list[StepProfile]]] = defaultdict(list)
     for group in ranked[:MOST_LAYERS]:
-        us = sum(s.time.us for s in group)
-        if us >= MUCH * p.total.us:
-            yield f"{_names(group)}: {_share(p, us)}, {_reason(group[0])}"
+        if sum(s.time.us for s in group) >= MUCH * p.total.us:
+            reasons[_reason(group[0])].append(group)
+    for reason, alike in reasons.items():
+        us = sum(s.time.us for group in alike for s in group)
+        yield f"{', '.join(map(_names, alike))}: {_share(p, us)}, {reason}"
 
 
 def _names(group: list[StepProfile]) -> str:
@@ -77,20 +83,25 @@ def _reason(s: StepProfile) -> str:
         return "most of it bringing the result to main RAM: give the layer fewer output channels or pool it"
     if s.bottleneck == "overhead":
         return "most of it starting the layer: merge small layers"
-    if kept < 0.6:
-        return (
-            f"and of what it computes only {100 * kept:.0f} % is kept: pool or stride earlier in the model, "
-            f"so that it runs on a smaller map"
-        )
+    if kept < 0.6 and "pick" in s.detail:
+        return f"and only {100 * kept:.0f} % of what it computes is kept (the KPU strides afterwards): stride earlier"
     if pixels > 1.25 * w:
-        return f"a row of {w} pixels costs as much as one of {pixels}: a width of {pixels // 2} or {pixels} wastes nothing"
+        return f"a row of {w} pixels costs as much as one of {pixels}: {_full(w, pixels)}"
     if s.bottleneck == "fill":
         return f"passes over only {h} rows spend more time to start than to compute: fewer channels at this size"
     if work.depthwise:
         return "depthwise: batch norm and activation of every pixel for nine multiplications; nothing is wrong with it"
     if work.kernel == 1:
-        return f"1x1: the KPU does a ninth of its best here, a 3x3 layer of as many channels costs the same for {KPU_TAPS}x"
+        return f"1x1: a 3x3 layer of as many channels takes as long and does {KPU_TAPS} times the work"
     return "the KPU runs at full speed: only fewer channels or a smaller picture help"
+
+
+def _full(w: int, pixels: int) -> str:
+    """Widths that fill whole parts of a line: 16, 32 and multiples of 64."""
+    below = [full for full in (16, 32, *range(AI_LINE_BYTES, w, AI_LINE_BYTES)) if full < w]
+    if not below:
+        return f"at this size only fewer channels help, or a map {pixels} pixels wide for the same price"
+    return f"a width of {below[-1]} or {pixels} wastes nothing"
 
 
 def _cpu(p: Profile) -> Iterator[str]:

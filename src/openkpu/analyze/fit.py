@@ -44,14 +44,21 @@ class ChannelFit:
         self._count += u.shape[1]
         self._sums += np.stack([u.sum(1), (u * u).sum(1), r.sum(1), (r * r).sum(1), (u * r).sum(1)])
 
+    def parameters(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scale and offset of every channel, float64 (channels,); a constant channel has scale 0."""
+        n = self._count
+        u, uu, r, _, ur = self._sums
+        var, cov = uu - u * u / n, ur - u * r / n
+        flat = var <= 1e-9 * np.maximum(uu, 1)  # a constant channel: only an offset can be fitted
+        scale = np.where(flat, 0, cov / np.where(flat, 1, var))
+        return scale, (r - scale * u) / n
+
     def result(self) -> Likeness:
         """Fit every channel and compare what the fit gives with the reference."""
         n = self._count
         u, uu, r, rr, ur = self._sums
-        var, cov = uu - u * u / n, ur - u * r / n
-        flat = var <= 1e-9 * np.maximum(uu, 1)  # a constant channel: only an offset can be fitted
-        scale = np.where(flat, 0, cov / np.where(flat, 1, var))
-        offset = (r - scale * u) / n
+        scale, offset = self.parameters()
+        cov = ur - u * r / n
         noise = np.maximum(rr - r * r / n - scale * cov, 0)
         noise[noise < 1e-13 * rr] = 0  # below what the sums resolve
         product = scale * ur + offset * r

@@ -11,6 +11,7 @@ from openkpu.analyze.inspect import StepSummary, operand, summarize
 from openkpu.api import Model, load
 from openkpu.errors import InputError
 from openkpu.estimate.bar import Estimate, total
+from openkpu.estimate.devices import camera_period, flash_stream, lcd_transfer
 from openkpu.estimate.kpu import LayerTime, Work
 from openkpu.estimate.steps import input_cost, step_cost
 from openkpu.k210 import AI_RAM_BYTES, CPU_HZ, KPU_HZ, LEAST_MHZ, MAIN_RAM_BYTES, MOST_MHZ
@@ -153,6 +154,15 @@ class Profile:
         """Multiply-accumulates of all steps."""
         return sum(s.macs for s in self.steps)
 
+    @property
+    def beside(self) -> dict[str, Estimate]:
+        """What else takes time in a script: the same pass streamed from flash (V3, V4), the display, the camera."""
+        found: dict[str, Estimate] = {}
+        if self.version in (3, 4):
+            found["flash"] = flash_stream(self.memory.file_bytes, self.total)
+            found["flash_dual"] = flash_stream(self.memory.file_bytes, self.total, dual=True)
+        return {**found, "display": lcd_transfer(), "camera": camera_period()}
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
         whole = self.total
@@ -169,6 +179,7 @@ class Profile:
             "cpu_share": round(self.cpu_share, 5),
             "segments": self.segments,
             "macs": self.macs,
+            "beside_ms": {name: _ms(t.us) for name, t in self.beside.items()},
             "inputs": [operand(o) for o in self.inputs],
             "outputs": [operand(o) for o in self.outputs],
             "memory": {**asdict(self.memory), "main_ram_bytes": MAIN_RAM_BYTES, "ai_ram_bytes": AI_RAM_BYTES},
@@ -188,7 +199,7 @@ def profile(
     _check_clock("CPU", cpu_mhz)
     if not isinstance(model, Model):
         model = load(model)
-    steps = [_input(o, model.version, cpu_mhz) for o in model.inputs]
+    steps = [_input(o, model.version, cpu_mhz) for o in model.inputs if o.memory is not Memory.INPUT]
     summaries = summarize(model.program)
     steps += [_step(s, about, model.version, kpu_mhz, cpu_mhz) for s, about in zip(model.steps, summaries, strict=True)]
     return Profile(model.version, kpu_mhz, cpu_mhz, model.inputs, model.outputs, model.memory, tuple(steps))
@@ -214,7 +225,8 @@ def _check_clock(what: str, mhz: float) -> None:
 
 
 def _input(o: Operand, version: int, cpu_mhz: float) -> StepProfile:
-    time, who = input_cost(o, version, cpu_mhz=cpu_mhz)
+    cost = input_cost(o, version, cpu_mhz=cpu_mhz)
+    time, who = cost.time, cost.who
     in_ai = o.memory is Memory.AI
     main = o.elements * o.dtype.size
     return StepProfile(
@@ -230,7 +242,7 @@ def _input(o: Operand, version: int, cpu_mhz: float) -> StepProfile:
         time,
         None,
         "DMA" if in_ai else "CPU",
-        "measured" if who == "DMA" else "derived",
+        cost.basis,
         main if in_ai else 2 * main,
         o.size if in_ai else 0,
         0,

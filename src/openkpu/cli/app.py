@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, convert, inspect, profile, run
+from openkpu.cli import check, compare, compile, convert, evaluate, inspect, profile, report, run
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -39,22 +39,25 @@ def kpu(
       kpu compile net.onnx --calibration photos -o net.kmodel
       kpu run     net.kmodel photo.jpg                      bit for bit what the chip computes
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
+      kpu eval    net.kmodel --data labelled --model net.onnx   how often is it right?
       kpu profile net.kmodel                                how long does it take on the chip, and why?
       kpu convert net.kmodel --target v3 -o net3.kmodel     the same outputs, for another firmware
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
-    compile, compare, convert, profile.
+    compile, compare, convert, evaluate, profile.
     """
 
 
-for verb, summary in (
-    (check.check, "Where would each layer of a float model run, and why?"),
-    (compile.compile, "Make a kmodel from a float model."),
-    (run.run, "Run a kmodel on pictures, bit for bit."),
-    (compare.compare, "Measure a kmodel against its float model."),
-    (profile.profile, "Say how long a kmodel takes on the chip, layer by layer."),
-    (convert.convert, "Write a kmodel for another version."),
-    (inspect.inspect, "Say what a file is and what is in it."),
+for name, verb, summary in (
+    ("check", check.check, "Where would each layer of a float model run, and why?"),
+    ("compile", compile.compile, "Make a kmodel from a float model."),
+    ("run", run.run, "Run a kmodel on pictures, bit for bit."),
+    ("compare", compare.compare, "Measure a kmodel against its float model."),
+    ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
+    ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
+    ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
+    ("convert", convert.convert, "Write a kmodel for another version."),
+    ("inspect", inspect.inspect, "Say what a file is and what is in it."),
 ):
-    app.command(verb.__name__, short_help=summary)(verb)
+    app.command(name, short_help=summary)(verb)

@@ -5,7 +5,8 @@ The runtimes of kmodel V3, V4 and V5 are different programs, and their operators
 a log or source code fixes it together with measured rates. *inferred*: no device figure exists; it comes from reading
 the runtime's loop, or from the time of the same code on a PC times what operators known on both cost more on the chip
 (45; Pad 57, Dequantize 42, addition 26). AI RAM and weights are not cached: a load from there takes about 34 cycles, a
-store about 26, whatever its width. The chip has no double-precision unit, so ``expf`` of its C library takes about 2 us.
+store about 26, whatever its width. The chip has no unit for double precision, in which the ``expf`` of its C library
+computes: about 2 us.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Runtime:
     """A step: the runtime's loop around the operator."""
     input_dma: Rate
     """A byte of a picture of a width that is a multiple of 64: DMA into AI RAM."""
+    upload_lines: Rate
+    """A byte from main to AI RAM where rows are multiples of 64 bytes."""
     upload_words: Rate
     """A byte from main to AI RAM where rows are multiples of 8 bytes."""
     upload_bytes: Rate
@@ -105,10 +108,13 @@ _PC: Final = "the same code on a PC, times 45"
 
 V3: Final = Runtime(
     step=_inferred(3000, 2.0, "an interrupt and a switch"),
-    input_dma=_measured(1.427, 0.03, f"{_N}95, {_N}97 (V4; the same DMA)"),
+    input_dma=_derived(1.427, 1.25, f"{_SDK}: the transfer that {_N}95 and {_N}97 time on V4"),
+    upload_lines=_derived(8.3, 2.0, f"{_SDK}: eight bytes a store, at {_N}97's time of a store"),
     upload_words=_derived(8.3, 2.0, f"{_SDK}: eight bytes a store, at {_N}97's time of a store"),
     upload_bytes=_derived(66.3, 1.3, f"{_SDK}: a byte a store, at {_N}97's time of a store"),
-    download=Rate(15.8, 2.3, "derived", f"{_N}77: layer 22 takes 142 us more than the KPU needs, for 9000 bytes by DMA"),
+    download=Rate(
+        15.8, 2.3, "derived", f"{_N}77: layer 22 takes 142 us more than the KPU needs, for 9000 bytes by DMA"
+    ),
     dequantize=_measured(44.9, 0.15, f"{_N}77: 0.404 ms for 9000 elements"),
     quantize=_inferred(90, 2.0, f"{_SDK}: roundf and a clamp an element"),
     quantized_add=_inferred(190, 1.6, f"{_SDK}: the V4 runtime's ({_N}97), with 64-bit numbers"),
@@ -134,6 +140,8 @@ V3: Final = Runtime(
 V4: Final = replace(
     V3,
     step=_inferred(5000, 2.0, "the interpreter's loop"),
+    input_dma=_measured(1.427, 0.03, f"{_N}95, {_N}97: 0.329 ms for 230400 bytes"),
+    upload_lines=_derived(66.3, 1.5, "read: memmove; a byte at a time in this C library"),
     upload_words=_measured(66.3, 0.10, f"{_N}97: 20.367 ms for 307200 bytes"),
     upload_bytes=_measured(66.3, 0.10, f"{_N}97: 20.367 ms for 307200 bytes"),
     download=_measured(85.7, 0.05, f"{_N}95, {_N}96, {_N}97: 26.3 ms for 307200 bytes, 6.59 ms for 76800"),
@@ -153,31 +161,35 @@ V4: Final = replace(
 )
 """The runtime of kmodel V4 (nncase 0.2), in MaixPy builds with V4 and the standalone SDK."""
 
-_STACK: Final = _derived(
-    500, 2.0, f"{_N}428: 0.7 us an element and operator; {_N}294: about 0.65; {_N}415: at least 0.27"
-)
+_INDEX: Final = "read: an index vector built for every element"
 V5: Final = replace(
     V4,
-    dequantize=_STACK,
-    quantize=_STACK,
-    quantized_add=_STACK,
-    quantized_broadcast=_STACK,
-    binary=_STACK,
-    broadcast=_STACK,
-    unary=_STACK,
-    exp=_inferred(2500, 2.0, "expf in software double precision, and the stack machine's element"),
-    pool_output=_STACK,
-    pool_tap=_inferred(60, 2.0, "read: strides in vectors"),
-    average=_STACK,
-    table=_STACK,
-    transpose=_STACK,
-    pad=_STACK,
-    slice=_STACK,
-    resize=_STACK,
-    bilinear=_inferred(1000, 2.0, "two of its elements"),
-    copy=_inferred(100, 2.0, "read: strided copies element by element"),
+    input_dma=_derived(1.427, 1.25, "read: the transfer of the V4 runtime"),
+    upload_lines=_derived(1.427, 1.3, "read: DMA where rows are multiples of 64, as for the input"),
+    upload_words=_derived(66.3, 1.25, "read: the loop of the V4 runtime"),
+    upload_bytes=_derived(66.3, 1.25, "read: the loop of the V4 runtime"),
+    download=_derived(85.7, 1.25, "read: the loop of the V4 runtime"),
+    dequantize=_derived(30.5, 1.3, "read: the loop of the V4 runtime"),
+    quantized_add=_inferred(1500, 2.0, "V5 has no quantised arithmetic on the CPU"),
+    quantized_broadcast=_inferred(1500, 2.0, "V5 has no quantised arithmetic on the CPU"),
+    binary=_derived(
+        1360, 1.5, f"{_N}428: mean and std of 215040 values take the 600 ms; a fast loop for vector units only"
+    ),
+    broadcast=_derived(1360, 1.5, f"{_N}428: mean and std of 215040 values take the 600 ms"),
+    unary=_inferred(900, 2.0, _INDEX),
+    exp=_inferred(3000, 2.0, f"{_INDEX}, and expf in software double precision"),
+    pool_output=_inferred(250, 2.2, "read: window bounds an element"),
+    pool_tap=_inferred(70, 2.2, "read: an address from four strides"),
+    average=_inferred(1000, 2.0, _INDEX),
+    table=_inferred(900, 2.0, _INDEX),
+    transpose=_inferred(1000, 2.0, f"{_INDEX}; {_N}595's authors name it for one second"),
+    pad=_inferred(900, 2.0, _INDEX),
+    slice=_derived(350, 2.5, f"{_N}415: what the other operators leave of 1200 ms"),
+    resize=_inferred(200, 2.5, "read: rows of a table of indices"),
+    bilinear=_inferred(600, 2.5, "read: four loads and eight float operations"),
+    copy=_inferred(20, 2.5, "read: a memcpy a row"),
 )
-"""The runtime of kmodel V5 (nncase 1.x): generic code over strides; no operator of it was ever logged alone."""
+"""The runtime of kmodel V5 (nncase 1.x). No operator of it was ever logged alone."""
 
 RUNTIMES: Final = {3: V3, 4: V4, 5: V5}
 """By the version of the kmodel."""

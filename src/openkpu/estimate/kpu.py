@@ -167,6 +167,4 @@ def layer_time(
     n = work.batches
     us = n * (words + fill + output + weights + overhead)
     bar = WEIGHTS_BAR if weights > words + fill + output else BAR
-    return LayerTime(
-        n * words, n * fill, n * output, n * weights, n * overhead, us * kpu_mhz, Estimate.within(us, bar)
-    )
+    return LayerTime(n * words, n * fill, n * output, n * weights, n * overhead, us * kpu_mhz, Estimate.within(us, bar))

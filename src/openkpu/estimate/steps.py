@@ -14,10 +14,10 @@ from typing import Any, Final
 from openkpu.estimate.bar import NOTHING, Estimate, total
 from openkpu.estimate.cpu import RUNTIMES, Rate, Runtime
 from openkpu.estimate.kpu import LayerTime, Work, layer_time
-from openkpu.k210 import AI_LINE_BYTES
+from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kmodel import operators as ops
 from openkpu.kmodel import program as v3
-from openkpu.kmodel.program import KpuConv, Memory, Operand, Step
+from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
 
 Part = tuple[Rate, float]
 """A rate and how many of its units."""
@@ -53,18 +53,39 @@ def step_cost(step: Step, version: int, *, kpu_mhz: float, cpu_mhz: float) -> St
     return StepCost(time, "DMA" if moves else "CPU", parts[largest][0].basis)
 
 
-def input_cost(target: Operand, version: int, *, cpu_mhz: float) -> tuple[Estimate, str]:
-    """Price bringing the caller's picture into AI RAM, and say who does it: ``DMA``, ``CPU``, or nobody."""
+@dataclass(frozen=True, slots=True)
+class InputCost:
+    """What it costs to bring an input to its place, and who does it: ``DMA`` or ``CPU``."""
+
+    time: Estimate
+    who: str
+    basis: str
+
+
+def input_cost(target: Operand, version: int, *, cpu_mhz: float) -> InputCost:
+    """Price bringing the caller's input to where the program takes it; V5 takes it where it is."""
     runtime = RUNTIMES[version]
-    if target.memory is not Memory.AI:
-        return runtime.copy.time(target.elements * target.dtype.size, cpu_mhz), "CPU"
-    if target.shape[-1] % AI_LINE_BYTES == 0:
-        return runtime.input_dma.time(target.elements, cpu_mhz), "DMA"
-    return upload_rate(runtime, target.shape[-1]).time(target.elements, cpu_mhz), "CPU"
+    size = target.elements * target.dtype.size
+    if target.memory is Memory.INPUT:
+        return InputCost(NOTHING, "CPU", "measured")
+    rate, who = runtime.copy, "CPU"
+    if target.memory is Memory.AI:
+        lines = target.shape[-1] % AI_LINE_BYTES == 0
+        rate, who = (runtime.input_dma, "DMA") if lines else (upload_rate(runtime, target.shape[-1]), "CPU")
+    return InputCost(rate.time(size, cpu_mhz), who, rate.basis)
+
+
+def program_time(program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: float = CPU_HZ / 1e6) -> Estimate:
+    """Price a forward pass: the inputs' way into the chip and every step."""
+    inputs = [input_cost(o, program.version, cpu_mhz=cpu_mhz).time for o in program.inputs]
+    steps = [step_cost(s, program.version, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz).time for s in program.steps]
+    return total([*inputs, *steps])
 
 
 def upload_rate(runtime: Runtime, width: int) -> Rate:
-    """The rate of an upload by the CPU: eight bytes a store where rows allow it."""
+    """The rate of an upload step: by lines or words where rows allow it."""
+    if width % AI_LINE_BYTES == 0:
+        return runtime.upload_lines
     return runtime.upload_words if width % 8 == 0 else runtime.upload_bytes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -112,11 +113,17 @@ def _files_in(folder: Path) -> list[Path]:
 def _from_file(path: Path, shape: tuple[int, ...]) -> list[_Maker]:
     if path.suffix.lower() in (".npy", ".npz"):
         return _from_array(_read_arrays(path, shape), str(path), shape)
-    return [lambda: Sample(str(path), _picture(path, shape))]
+    return [lambda: Sample(str(path), load_picture(path, shape))]
 
 
-def _picture(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def load_picture(source: str | Path | bytes, shape: tuple[int, ...], name: str = "") -> NDArray[np.uint8]:
+    """Return one picture as uint8 ``shape`` (C, H, W), as ``load_samples`` does, from a path or a file's bytes.
+
+    ``name`` is what messages call it. ``InputError`` E453: unreadable, E454: the model does not take pictures.
+    """
     from PIL import Image, ImageOps
+
+    path = name or ("bytes in memory" if isinstance(source, bytes) else str(source))
 
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise InputError(
@@ -125,7 +132,7 @@ def _picture(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         )  # fmt: skip
     channels, height, width = shape
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             image: Any = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

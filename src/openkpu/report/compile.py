@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def as_dict(report: Report, output: str, sidecar: str | None) -> dict[str, Any]:
     """Return plain data for ``--json``."""
-    return {"output": output, "sidecar": sidecar, **report.as_dict(), **check.totals(report.decisions, report.target)}
+    totals = {**check.totals(report.decisions, report.target), "microseconds": report.time.us}
+    return {"output": output, "sidecar": sidecar, **report.as_dict(), **totals}
 
 
 def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str], next_commands: Sequence[str]) -> None:
     """Print the card."""
     cpu = [d for d in report.decisions if d.where == "CPU"]
     segments = words.plural(report.kpu_segments, "segment")
-    us = sum(d.microseconds for d in report.decisions)
     printer.line("")
     printer.line(
         (output, "bold"), f"  {words.size(report.file_bytes)}  ", (f"kmodel {report.target.upper()}", words.ACCENT)
@@ -45,7 +45,7 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
             *_firmware(report),
             ("accuracy", _accuracy(report)),
             ("ranges", report.way),
-            ("on the chip", f"about {words.milliseconds(us)} a picture (estimated)"),
+            ("on the chip", _time(report)),
             ("compiled in", f"{report.seconds:.1f} s"),
         ]
     )
@@ -75,6 +75,12 @@ def _firmware(report: Report) -> list[tuple[str, list[Cell]]]:
         f"does not fit, {words.size(-left)} too much", words.WARN
     )  # fmt: skip
     return [("firmware", [f"{report.firmware}: ", fits])]
+
+
+def _time(report: Report) -> list[Cell]:
+    t = report.time
+    between = f"{words.milliseconds(t.low).removesuffix(' ms')} and {words.milliseconds(t.high)}"
+    return [f"about {words.milliseconds(t.us)} a picture", (f", estimated between {between}", words.DIM)]
 
 
 def _accuracy(report: Report) -> list[Cell]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from openkpu.analyze.advice import advice
 from openkpu.analyze.profile import csv_rows
+from openkpu.estimate.devices import FLASH_MHZ, LCD_MHZ
 from openkpu.report import words
 from openkpu.report.console import Printer
 from openkpu.report.table import Cell, Column
@@ -46,6 +47,7 @@ def show(p: Profile, printer: Printer, *, title: str, sort: str = "order", top: 
     )
     _card(p, printer)
     _steps(p, printer, sort, top)
+    _beside(p, printer)
     printer.heading("What to do")
     for line in advice(p):
         printer.paragraph(line, indent=2, mark="- ")
@@ -68,7 +70,7 @@ def _card(p: Profile, printer: Printer) -> None:
                 [
                     (words.milliseconds(whole.us), "bold"),
                     (f"  between {_range(whole)}", words.DIM),
-                    f"  {p.fps:.3g} frames/s",
+                    f"  {p.fps:,.0f} frames/s" if p.fps >= 100 else f"  {p.fps:.3g} frames/s",
                 ],
             ),
             ("KPU", f"{words.milliseconds(p.kpu.us)}, {words.plural(layers, 'layer')} in {segments}"),
@@ -114,9 +116,7 @@ def _steps(p: Profile, printer: Printer, sort: str, top: int | None) -> None:
     printer.table(columns, rows)
     if left:
         us = sum(s.time.us for s in left)
-        printer.line(
-            "  ", (f"and {words.plural(len(left), 'step')} with {words.milliseconds(us)} together", words.DIM)
-        )
+        printer.line("  ", (f"and {words.plural(len(left), 'step')} with {words.milliseconds(us)} together", words.DIM))
     printer.line(
         "  ",
         ("total ", "bold"),
@@ -125,12 +125,24 @@ def _steps(p: Profile, printer: Printer, sort: str, top: int | None) -> None:
     )
 
 
+def _beside(p: Profile, printer: Printer) -> None:
+    printer.heading("Beside the model")
+    texts = {
+        "flash": f"kpu.load_flash, one buffer, SPI at {FLASH_MHZ:g} MHz: the pass takes {{}} instead",
+        "flash_dual": "kpu.load_flash, two buffers: {}",
+        "display": f"lcd.display of 320x240, SPI at {LCD_MHZ:g} MHz: {{}}",
+        "camera": "sensor.snapshot waits for the next picture: one every {} or so",
+    }
+    for name, t in p.beside.items():
+        printer.paragraph(texts[name].format(words.milliseconds(t.us)), indent=2, mark="- ", style=words.DIM)
+
+
 def _row(s: StepProfile, longest: float, named: bool, printer: Printer) -> list[Cell]:
     style = words.GOOD if s.where == "KPU" else words.WARN if s.where == "DMA" else words.BAD
     spread = max(s.time.high - s.time.us, s.time.us - s.time.low) / s.time.us if s.time.us else 0.0
     return [
         "in" if s.index < 0 else str(s.index),
-        (s.op, style),
+        (s.op.removesuffix("Tensor"), style),
         *([s.name] if named else []),
         words.shape(s.output_shape),
         s.detail,

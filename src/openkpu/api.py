@@ -161,8 +161,8 @@ class Model:
 
         ``arrays``: uint8 (c, h, w), or float32 (n,) where the model takes floats; a leading 1 is accepted.
         ``trace(index, step, array)`` sees every step's result. ``check=True`` also looks for memory mistakes and 36-bit
-        overflow (slow) and leaves them in ``findings``. ``rounding="simulator"`` computes V4's quantise and dequantise as
-        the vendor's PC simulator, not as the chip. ``InputError`` (E42x) says what is wrong with an input.
+        overflow (slow) and leaves them in ``findings``. ``rounding="simulator"`` computes V4's quantise and dequantise
+        as the vendor's PC simulator does, not as the chip. ``InputError`` (E42x) says what is wrong with an input.
         """
         from openkpu.runtime.session import Session
 

@@ -35,7 +35,8 @@ def macs(step: Step) -> int:
     if isinstance(step, t.Conv2DTranspose):
         return step.input.elements * (step.weights.size // step.input.shape[-3])
     if isinstance(step, t.Conv2D | v4.QuantizedConv2D | v4.NhwcConv2D | v4.NhwcQuantizedConv2D):
-        return step.output.elements * (step.weights.size // step.weights.shape[0])
+        taps: int = step.weights.size // step.weights.shape[0]
+        return step.output.elements * taps
     return 0
 
 

@@ -18,9 +18,9 @@ from openkpu.kmodel.program import Operand, QuantizedTerm, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedBinary(Step):
-    """uint8, broadcasting: ``A = H((a + a.offset) * a.mul, a.shift)``, B alike, ``H(op(A, B) * o.mul, o.shift) + o.offset``.
+    """uint8 with broadcasting: ``H(op(A, B) * o.mul, o.shift) + o.offset``, clamped to 0..255.
 
-    The result is clamped to 0..255; a quotient is ``(A + B / 2) / B``, cut towards zero.
+    ``A = H((a + a.offset) * a.mul, a.shift)``, B alike; a quotient is ``(A + B / 2) / B``, cut towards zero.
     """
 
     input_a: Operand
@@ -34,9 +34,10 @@ class QuantizedBinary(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QuantizedConv2D(Step):
-    """uint8: int32 sum of ``(x + input_offset) * (w + filter_offset)`` and bias, then ``H(sum * o.mul, o.shift) + o.offset``.
+    """uint8: ``H(sum * o.mul, o.shift) + o.offset``, clamped to 0..255.
 
-    weights uint8 (oc, ic / groups, kh, kw), bias int32 (oc,); taps outside the picture add nothing.
+    The int32 sum is of ``(x + input_offset) * (w + filter_offset)`` and the bias. Weights
+    are uint8 (oc, ic / groups, kh, kw), the bias is int32 (oc,); taps outside the picture add nothing.
     """
 
     input: Operand

@@ -12,8 +12,6 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from openkpu.errors import FileFormatError, MemoryLimitError, OpenKPUError, UnsupportedError
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel import v4_kpu
@@ -22,8 +20,9 @@ from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, Req
 from openkpu.kmodel.record import Record
 from openkpu.kmodel.v4_body import MEMORIES, Body, FileContext, Range, range_of, shape4, without_batch
 from openkpu.kmodel.v4_kpu import Gaps
-from openkpu.kmodel.v4_ops import OpType
-from openkpu.kmodel.v4_ops_nhwc import BY_OPCODE, KPU_CONV2D, op_name, type_of
+from openkpu.kmodel.v4_leftovers import Leftover, compare, patch
+from openkpu.kmodel.v4_op import OpType
+from openkpu.kmodel.v4_ops import BY_OPCODE, KPU_CONV2D, op_name, type_of
 
 HEADER: Final = Record(
     "identifier", "version", "flags", "target", "constants", "main_mem", "nodes", "inputs", "outputs", "reserved0"
@@ -39,21 +38,6 @@ CONSTANT_ALIGN: Final = 8
 MAX_MAIN_BYTES: Final = 64 * 1024 * 1024  # ten times what the chip has; more is a damaged file
 MAX_NODES: Final = 4096
 MAX_ENDS: Final = 256
-MAX_RUNS: Final = 256  # more leftovers in one body become one long run
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Bytes of one part of a file that the runtime ignores and that are not what ``write`` would put there."""
-
-    part: int
-    """Node, or -1 for the tables before the constants."""
-    size: int
-    """Bytes of the part in the file."""
-    natural: int
-    """Bytes of the part as ``write`` lays it out; the leftovers are for exactly that layout."""
-    runs: tuple[tuple[int, bytes], ...]
-    """(offset in the part, bytes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +106,7 @@ def read(data: bytes) -> Program:
         missing_pad=max(0, stop - len(data)),
         trailing=data[stop:],
     )
-    head = _leftover(-1, data[HEADER.size : places.constants], _write_ends(program))
+    head = compare(-1, data[HEADER.size : places.constants], _write_ends(program))
     return replace(program, extra=replace(extra, leftovers=(*(head or ()), *leftovers)))
 
 
@@ -155,7 +139,11 @@ def _read_header(data: bytes) -> tuple[dict[str, int], _Places]:
             why=f"target is {header['target']}; 1 means K210, 0 a CPU",
             fix="Compile the model for the K210.",
         )
-    for offset, name, low, high in ((24, "nodes", 1, MAX_NODES), (28, "inputs", 1, MAX_ENDS), (32, "outputs", 1, MAX_ENDS)):
+    for offset, name, low, high in (
+        (24, "nodes", 1, MAX_NODES),
+        (28, "inputs", 1, MAX_ENDS),
+        (32, "outputs", 1, MAX_ENDS),
+    ):
         if not low <= header[name] <= high:
             raise _damaged(
                 "E116",
@@ -225,13 +213,15 @@ def _read_nodes(
             )
         body = Body(context, index, op_name(opcode), position, position, min(stop, len(data)))
         gaps: Gaps | None = None
+        step: Step
         if opcode == KPU_CONV2D:
-            step, gaps = v4_kpu.decode(body)
-            if gaps == v4_kpu.gaps_of(step, position):
+            conv, gaps = v4_kpu.decode(body)
+            if gaps == v4_kpu.gaps_of(conv, position):
                 gaps = None
             else:
                 unusual.append((index, gaps))
-            written = v4_kpu.encode(step, position, gaps)
+            written = v4_kpu.encode(conv, position, gaps)
+            step = conv
         else:
             known = BY_OPCODE.get(opcode)
             if known is None:
@@ -241,27 +231,12 @@ def _read_nodes(
             written = _encode(step, known, start)
         written += bytes(-(position + len(written)) % BODY_ALIGN)
         raw = data[position : min(stop, len(data))] + bytes(max(0, stop - len(data)))
-        leftovers += _leftover(index, raw, written) or ()
+        leftovers += compare(index, raw, written) or ()
         for o in step.writes:
             context.last[o.memory, o.start] = o
         steps.append(step)
         position = stop
     return steps, unusual, leftovers, position
-
-
-def _leftover(part: int, raw: bytes, written: bytes) -> tuple[Leftover] | None:
-    """Compare a part of the file with what ``write`` would put there; None when both are the same."""
-    if raw == written:
-        return None
-    common = min(len(raw), len(written))
-    different = np.frombuffer(raw, np.uint8, common) != np.frombuffer(written, np.uint8, common)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], different.astype(np.int8), [0]])))
-    if edges.size > MAX_RUNS:
-        edges = edges[[0, -1]]
-    runs = [(int(a), raw[int(a) : int(b)]) for a, b in edges.reshape(-1, 2)]
-    if len(raw) > common and any(raw[common:]):
-        runs.append((common, raw[common:]))
-    return (Leftover(part, len(raw), len(written), tuple(runs)),)
 
 
 def _output(index: int, r: Range, places: _Places, steps: list[Step], context: FileContext) -> Operand:
@@ -289,7 +264,7 @@ def write(program: Program) -> bytes:
     extra = program.extra if isinstance(program.extra, V4Extra) else V4Extra()
     constants, tables = _place_tables(program, extra)
     leftovers = {leftover.part: leftover for leftover in extra.leftovers}
-    ends = _patch(_write_ends(program), leftovers.get(-1))
+    ends = patch(_write_ends(program), leftovers.get(-1))
     header = HEADER.pack(
         identifier=MAGIC,
         version=4,
@@ -308,7 +283,7 @@ def write(program: Program) -> bytes:
     bodies: list[bytes] = []
     for index, step in enumerate(program.steps):
         opcode, body = _write_node(index, step, position, gaps.get(index), tables.get(index, 0))
-        body = _patch(body + bytes(-(position + len(body)) % BODY_ALIGN), leftovers.get(index))
+        body = patch(body + bytes(-(position + len(body)) % BODY_ALIGN), leftovers.get(index))
         rows.append(NODE_HEADER.pack(opcode=opcode, body_size=len(body)))
         bodies.append(body)
         position += len(body)
@@ -372,7 +347,9 @@ def _write_node(index: int, step: Step, position: int, gaps: Gaps | None, table:
         known = BY_OPCODE[LOOKUP] if isinstance(step, Requantize) else type_of(step)
         for _, o in step.operands():
             if o.strides is not None or o.dtype not in (DType.U8, DType.F32) or o.memory not in MEMORIES:
-                raise ValueError(f"an operand of {o.dtype.value} {o.shape} in {o.memory.value} memory, strides {o.strides}")
+                raise ValueError(
+                    f"an operand of {o.dtype.value} {o.shape} in {o.memory.value} memory, strides {o.strides}"
+                )
         return known.opcode, _encode(step, known, table)
     except OpenKPUError:
         raise
@@ -384,13 +361,3 @@ def _write_node(index: int, step: Step, position: int, gaps: Gaps | None, table:
             why=str(error),
             fix="This is a mistake of whatever built the program.",
         ) from error
-
-
-def _patch(part: bytes, leftover: Leftover | None) -> bytes:
-    """Put a file's leftovers back, where the part still has the layout that they belong to."""
-    if leftover is None or len(part) != leftover.natural:
-        return part
-    out = bytearray(part[: leftover.size].ljust(leftover.size, b"\0"))
-    for at, piece in leftover.runs:
-        out[at : at + len(piece)] = piece
-    return bytes(out)

@@ -29,8 +29,6 @@ MAX_BATCHES: Final = 1 << 10
 Gaps = tuple[int, int, int]
 """Bytes before batch norm, activation table and weights."""
 
-_GAP_REGISTERS: Final = ("bwsx_base_addr", "active_addr", "para_start_addr")
-
 
 def decode(body: Body) -> tuple[KpuConv, Gaps]:
     """Read a kpu_conv2d body."""
@@ -72,7 +70,7 @@ def decode(body: Body) -> tuple[KpuConv, Gaps]:
 
 
 def _with_gaps(r: LayerRegisters, gaps: Gaps) -> LayerRegisters:
-    return replace(r, **dict(zip(_GAP_REGISTERS, gaps, strict=True)))
+    return replace(r, bwsx_base_addr=gaps[0], active_addr=gaps[1], para_start_addr=gaps[2])
 
 
 def encode(step: KpuConv, position: int, gaps: Gaps | None) -> bytes:
@@ -97,7 +95,9 @@ def encode(step: KpuConv, position: int, gaps: Gaps | None) -> bytes:
     if gaps is None:
         gaps = natural_gaps(position, tuple(len(p) for p in parts))
     main = range_of(step.main_output) if step.main_output is not None else (0, 0, 0, 0)
-    out = ARGUMENT.pack(main_output=main, batches=step.batches, reserved0=0) + _with_gaps(layer.registers, gaps).encode()
+    out = (
+        ARGUMENT.pack(main_output=main, batches=step.batches, reserved0=0) + _with_gaps(layer.registers, gaps).encode()
+    )
     for gap, part in zip(gaps, parts, strict=True):
         out += bytes(gap) + part
     return out

@@ -1,4 +1,4 @@
-"""V4's five ``cpu_...`` operators, which have the channels last, and the table of all operators.
+"""V4's five ``cpu_...`` operators, which have the channels last.
 
 No compiler is known that emits them, but every V4 runtime has them. Source: nncase v0.2.0-beta4, ``cpu_ops_body.h``.
 """
@@ -7,28 +7,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from openkpu.errors import UnsupportedError
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType
 from openkpu.kmodel.record import Record
 from openkpu.kmodel.v4_body import MAX_NUMBER, Body, range_of, shape4
-from openkpu.kmodel.v4_ops import (
-    F32,
-    IN_OUT,
-    NEUTRAL,
+from openkpu.kmodel.v4_op import F32, IN_OUT, U8, Fields, OpType, number, table_bytes
+from openkpu.kmodel.v4_ops_window import (
     QUANTIZED,
-    U8,
     WINDOW,
-    Fields,
-    OpType,
     fields_quantized,
     fields_reduce_window,
     fields_window,
-    number,
     quantized,
-    table_bytes,
     window,
 )
 
@@ -146,28 +138,3 @@ NHWC: Final = (
         _tail,
     ),
 )
-
-OP_TYPES: Final = (*NEUTRAL, *NHWC)
-BY_OPCODE: Final = {o.opcode: o for o in OP_TYPES}
-BY_STEP: Final = {o.step: o for o in OP_TYPES}
-KPU_CONV2D: Final = 0x2002
-
-
-def op_name(opcode: int) -> str:
-    """The name of an operator, for messages."""
-    known = BY_OPCODE.get(opcode)
-    return "kpu_conv2d" if opcode == KPU_CONV2D else known.name if known else f"opcode 0x{opcode:x}"
-
-
-def type_of(step: p.Step) -> OpType:
-    """The V4 operator of a step; ``UnsupportedError`` (E233) where V4 has none."""
-    known = BY_STEP.get(type(step))
-    if known is None:
-        raise UnsupportedError(
-            "E233",
-            f"kmodel V4 has no operator for {type(step).__name__}",
-            where=step.name,
-            why="the step exists in other kmodel versions only",
-            fix="Write another kmodel version.",
-        )
-    return known

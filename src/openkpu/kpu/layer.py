@@ -74,7 +74,7 @@ class ActivationTable:
     y_mul: NDArray[np.int64]
     shift: NDArray[np.int64]
     bias: NDArray[np.int64]
-    unused: NDArray[np.uint64] | None = None
+    unused: NDArray[np.uint64] | None = field(default=None, kw_only=True)
     """Bits 60..63 of the words as found in a file (garbage in V4 files); kept so that re-writing is exact."""
 
     @classmethod
@@ -84,7 +84,7 @@ class ActivationTable:
         bias = np.frombuffer(data, np.uint8, ACTIVATION_SEGMENTS, ACTIVATION_SEGMENTS * 8).astype(np.int64)
         top = raw & np.uint64(0xF << 60)
         shift = (raw & np.uint64(0xFF)).astype(np.int64)
-        return cls(_signed(raw, 24, 36), _signed(raw, 8, 16), shift, bias, top if top.any() else None)
+        return cls(_signed(raw, 24, 36), _signed(raw, 8, 16), shift, bias, unused=top if top.any() else None)
 
     def encode(self) -> bytes:
         """Write 144 bytes; ``ValueError`` when a value does not fit its field."""

@@ -60,9 +60,9 @@ _UNARY: Final[dict[UnaryOp, Callable[[F32], F32]]] = {
     UnaryOp.FLOOR: np.floor,
     UnaryOp.LOG: np.log,
     UnaryOp.NEG: np.negative,
-    UnaryOp.RSQRT: lambda x: _ONE / np.sqrt(x),
+    UnaryOp.RSQRT: lambda x: np.divide(_ONE, np.sqrt(x), dtype=np.float32),
     UnaryOp.SIN: np.sin,
-    UnaryOp.SQUARE: lambda x: x * x,
+    UnaryOp.SQUARE: np.square,
 }
 
 
@@ -111,7 +111,7 @@ def quantize_device(x: F32, reciprocal: float, zero_point: int) -> NDArray[np.ui
     with np.errstate(all="ignore"):
         v = x * np.float32(reciprocal) + np.float32(zero_point)
     v = np.nan_to_num(np.clip(v, -1, 256), nan=256)
-    result = np.clip(np.rint(v), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.rint(v), 0, 255).astype(np.uint8)
     if x.size % 2:
         last = float(v.reshape(-1)[-1])
         result.reshape(-1)[-1] = int(np.clip(np.floor(last + 0.5), 0, 255))
@@ -123,16 +123,20 @@ def quantize_simulator(x: F32, reciprocal: float, zero_point: int) -> NDArray[np
     with np.errstate(all="ignore"):
         v = x * np.float32(reciprocal) + np.float32(zero_point)
         v = np.where(np.abs(v) < 2.0**31, v, np.float32(0))  # x86 converts the others to the least int
-    return np.clip(np.floor(np.clip(v, -1, 256).astype(np.float64) + 0.5), 0, 255).astype(np.uint8)
+    rounded = np.floor(np.clip(v, -1, 256).astype(np.float64) + 0.5)
+    result: NDArray[np.uint8] = np.clip(rounded, 0, 255).astype(np.uint8)
+    return result
 
 
 def dequantize_device(x: NDArray[np.uint8], reciprocal: float, zero_point: int) -> F32:
     """``x * scale + (-zero_point * scale)`` with ``scale = 1 / reciprocal``."""
-    scale = np.float32(1) / np.float32(reciprocal)
-    return x * scale + np.float32(-zero_point) * scale
+    with np.errstate(all="ignore"):
+        scale = np.float32(1) / np.float32(reciprocal)
+        return x * scale + np.float32(-zero_point) * scale
 
 
 def dequantize_simulator(x: NDArray[np.uint8], reciprocal: float, zero_point: int) -> F32:
     """``(x - zero_point) * scale`` with ``scale = 1 / reciprocal``."""
-    scale = np.float32(1) / np.float32(reciprocal)
-    return (x.astype(np.int64) - zero_point).astype(np.float32) * scale
+    with np.errstate(all="ignore"):
+        scale = np.float32(1) / np.float32(reciprocal)
+        return (x.astype(np.int64) - zero_point).astype(np.float32) * scale

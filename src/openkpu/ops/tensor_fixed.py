@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openkpu.kmodel.operators import BinaryOp, Pair
 from openkpu.kmodel.program import QuantizedTerm
-from openkpu.ops.tensor_window import Order, taps
+from openkpu.ops.tensor_window import Order, Taps, taps
 
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
@@ -27,11 +27,17 @@ def scale_and_shift(value: I32, mul: int, shift: int) -> I32:
 def _finish(value: I32, o: QuantizedTerm) -> U8:
     with np.errstate(over="ignore"):
         shifted = scale_and_shift(value, o.mul, o.shift) + np.int32(o.offset)
-    return np.clip(shifted, 0, 255).astype(np.uint8)
+    result: U8 = np.clip(shifted, 0, 255).astype(np.uint8)
+    return result
+
+
+def scaled_bytes(t: QuantizedTerm) -> I32:
+    """``(x + offset) * mul >> shift`` of each of the 256 bytes."""
+    return scale_and_shift((np.arange(256) + t.offset).astype(np.int32), t.mul, t.shift)
 
 
 def divide_rounded(a: I32, b: I32) -> I32:
-    """``(a + b / 2) / b`` as in C: both quotients are cut towards zero; by zero gives -1, as the RISC-V divider does."""
+    """``(a + b / 2) / b`` as in C: both quotients are cut towards zero; by zero gives -1, as on RISC-V."""
     x, y = a.astype(np.int64), b.astype(np.int64)
     half = np.sign(y) * (np.abs(y) // 2)
     top = (x + half).astype(np.int32).astype(np.int64)
@@ -42,11 +48,7 @@ def divide_rounded(a: I32, b: I32) -> I32:
 
 def quantized_binary(op: BinaryOp, a: U8, b: U8, ta: QuantizedTerm, tb: QuantizedTerm, to: QuantizedTerm) -> U8:
     """uint8 arrays that broadcast; see ``operators_v4.QuantizedBinary``. Sums and products wrap at 32 bits."""
-    # One operand has only 256 values: scale those, and look them up.
-    va, vb = (
-        scale_and_shift((np.arange(256) + t.offset).astype(np.int32), t.mul, t.shift)[x]
-        for x, t in ((a, ta), (b, tb))
-    )
+    va, vb = scaled_bytes(ta)[a], scaled_bytes(tb)[b]
     with np.errstate(over="ignore"):
         if op is BinaryOp.ADD:
             v = va + vb
@@ -76,12 +78,13 @@ def quantized_conv2d(
     filter_offset: int,
     o: QuantizedTerm,
     order: Order = "channels",
+    summed: Taps = taps,
 ) -> U8:
     """uint8 (n, c, h, w) by (oc, c / groups, kh, kw); int32 sums that wrap, taps outside the picture add nothing."""
     with np.errstate(over="ignore"):
         source = x.astype(np.int32) + np.int32(input_offset)
         filters = weights.astype(np.int32) + np.int32(filter_offset)
-        value = taps(source, filters, bias.astype(np.int32), groups, pads, stride, dilation, order)
+        value = summed(source, filters, bias.astype(np.int32), groups, pads, stride, dilation, order)
     return _finish(value, o)
 
 

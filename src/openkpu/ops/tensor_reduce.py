@@ -18,10 +18,7 @@ F32 = NDArray[np.float32]
 
 def reduce(op: ReduceOp, x: F32, axes: tuple[int, ...], init: float) -> F32:
     """Reduce ``axes`` to size 1, from ``init`` on; a mean multiplies the sum by the float32 ratio of the sizes."""
-    axes = tuple(a % x.ndim for a in axes)
-    kept = tuple(i for i in range(x.ndim) if i not in axes)
-    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    rows = x.transpose(*axes, *kept).reshape(-1, *(x.shape[i] for i in kept))
+    rows, shape = rows_of(x, axes)
     with np.errstate(all="ignore"):
         out = np.full(rows.shape[1:], init, np.float32)
         for row in rows:  # one addition after the other, as the runtime's float sum
@@ -31,9 +28,20 @@ def reduce(op: ReduceOp, x: F32, axes: tuple[int, ...], init: float) -> F32:
                 out = maximum(out, row)
             else:
                 out = out + row
-        if op is ReduceOp.MEAN:
-            out = out * (np.float32(prod(shape)) / np.float32(x.size))
-    return out.reshape(shape)
+        return finish(op, out.reshape(shape), x.size)
+
+
+def rows_of(x: F32, axes: tuple[int, ...]) -> tuple[F32, tuple[int, ...]]:
+    """Bring what is summed to the front, (count, the rest); also return the result's shape, with size 1 on ``axes``."""
+    axes = tuple(a % x.ndim for a in axes)
+    kept = tuple(i for i in range(x.ndim) if i not in axes)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return x.transpose(*axes, *kept).reshape(prod(x.shape[i] for i in axes), *(x.shape[i] for i in kept)), shape
+
+
+def finish(op: ReduceOp, out: F32, count: int) -> F32:
+    """Make a mean of a sum over ``count`` elements; leave the others."""
+    return out * (np.float32(out.size) / np.float32(count)) if op is ReduceOp.MEAN else out
 
 
 def softmax(x: F32, beta: float) -> F32:
@@ -41,7 +49,8 @@ def softmax(x: F32, beta: float) -> F32:
     with np.errstate(all="ignore"):
         e = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(beta))
         total = np.add.accumulate(e, axis=-1)[..., -1:]
-        return e / total
+        result: F32 = e / total
+        return result
 
 
 def matmul(a: F32, b: F32, bias: F32, limits: Clamp = NO_CLAMP) -> F32:

@@ -6,6 +6,7 @@ last bit with a build without fused multiply-add. Source: nncase v0.2.0-beta4, `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -45,19 +46,27 @@ def taps(
     order: Order,
 ) -> NDArray[Any]:
     """Sum a convolution tap by tap: (n, c, h, w) by (oc, c / groups, kh, kw), in the arrays' own type."""
-    n, c, h, w = x.shape
+    n, _c, h, w = x.shape
     oc, gic, kh, kw = weights.shape
     oh, ow = (output_size(s, pads[i], weights.shape[2 + i], stride[i], dilation[i]) for i, s in enumerate((h, w)))
     goc = oc // groups
     out = np.broadcast_to(bias.reshape(1, groups, goc, 1, 1), (n, groups, goc, oh, ow)).astype(x.dtype)
     source, filters = x.reshape(n, groups, 1, gic, h, w), weights.reshape(groups, goc, gic, kh, kw)
     window = [(ky, kx) for ky in range(kh) for kx in range(kw)]
-    steps = [(i, *k) for i in range(gic) for k in window] if order == "channels" else [(i, *k) for k in window for i in range(gic)]
+    steps = (
+        [(i, *k) for i in range(gic) for k in window]
+        if order == "channels"
+        else [(i, *k) for k in window for i in range(gic)]
+    )
     for ic, ky, kx in steps:
         oy, iy = span(h, oh, ky * dilation[0] - pads[0][0], stride[0])
         ox, ix = span(w, ow, kx * dilation[1] - pads[1][0], stride[1])
         out[..., oy, ox] += source[:, :, :, ic, iy, ix] * filters[None, :, :, ic, ky, kx, None, None]
     return out.reshape(n, oc, oh, ow)
+
+
+Taps = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], int, tuple[Pair, Pair], Pair, Pair, Order], NDArray[Any]]
+"""``taps`` or its native twin."""
 
 
 def conv2d(
@@ -71,10 +80,11 @@ def conv2d(
     dilation: Pair,
     limits: Clamp = NO_CLAMP,
     order: Order = "channels",
+    summed: Taps = taps,
 ) -> F32:
     """float32 (n, c, h, w) by (oc, c / groups, kh, kw), bias (oc,); taps outside the picture are left out."""
     with np.errstate(all="ignore"):
-        return clamp(taps(x, weights, bias, groups, pads, stride, dilation, order), limits)
+        return clamp(summed(x, weights, bias, groups, pads, stride, dilation, order), limits)
 
 
 def conv2d_transpose(
@@ -93,7 +103,7 @@ def conv2d_transpose(
     There is no bias: the runtime reads it and does not add it. Every output element is summed over input channels,
     then input rows and columns.
     """
-    n, c, h, w = x.shape
+    n, _c, h, w = x.shape
     _, oc, oh, ow = shape
     _, gic, kh, kw = weights.shape
     goc = oc // groups
@@ -123,7 +133,7 @@ def reduce_window(
     init: float,
     limits: Clamp = NO_CLAMP,
 ) -> F32:
-    """float32 (n, c, h, w): ``op`` over the valid taps of each window, from ``init`` on; a mean divides by their number."""
+    """float32 (n, c, h, w): ``op`` over the valid taps of a window, from ``init`` on; a mean divides by their count."""
     n, c, h, w = x.shape
     oh, ow = (output_size(s, pads[i], kernel[i], stride[i], dilation[i]) for i, s in enumerate((h, w)))
     out = np.full((n, c, oh, ow), init, np.float32)
@@ -142,5 +152,5 @@ def reduce_window(
                     into += values
                 count[oy, ox] += 1
         if op is ReduceOp.MEAN:
-            out = out / count.astype(np.float32)
+            out /= count.astype(np.float32)
         return clamp(out, limits)

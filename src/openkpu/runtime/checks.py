@@ -256,7 +256,12 @@ class Checker:
 
     def _rounded(self, step: Step, operand: Operand) -> Operand:
         """The operand with the up to 7 bytes more that V3's DMA and QUANTIZED_ADD write."""
-        if self._program.version != 3 or operand.memory is Memory.AI or not isinstance(step, p.KpuConv | p.QuantizedAdd) or operand.size % 8 == 0:
+        if (
+            self._program.version != 3
+            or operand.memory is Memory.AI
+            or not isinstance(step, p.KpuConv | p.QuantizedAdd)
+            or operand.size % 8 == 0
+        ):
             return operand
         return Operand(Memory.MAIN, operand.start, DType.U8, (-(-operand.size // 8) * 8,))
 

@@ -226,6 +226,7 @@ def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDA
                 fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.",
             )
         shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
+        shape = (1,) * (len(o.shape) - len(shape)) + shape  # a vector where V4 says (1, 1, n)
         if shape != o.shape:
             hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
             fix = "Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first."

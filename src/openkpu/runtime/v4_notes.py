@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from openkpu.kmodel import operators as t
 from openkpu.kmodel.program import KpuConv, Operand, Program
 from openkpu.kmodel.v4 import V4Extra
+
+MAX_CALLS: Final = 6
 
 
 def notes(program: Program) -> list[str]:
@@ -20,18 +24,20 @@ def notes(program: Program) -> list[str]:
             found.append(f"Node {index} (conv2d_transpose) has a bias, which the device's runtime does not add.")
     if short:
         found.append(
-            f"The registers of node {', '.join(short)} load the weights of a part of the channels only (more than 64 loads "
-            "do not fit the register); the chip computes something else than this simulation."
+            f"The registers of node {', '.join(short)} load the weights of a part of the channels only (more than 64 "
+            "loads do not fit the register); the chip computes something else than this simulation."
         )
     extra = program.extra
     if isinstance(extra, V4Extra):
         if extra.gaps:
             found.append(
-                "Weights and tables do not start at multiples of 256 bytes, as a compiler before 0.2.0-beta1 leaves them."
+                "Weights and tables do not start at multiples of 256 bytes, as a compiler before 0.2.0-beta1 left them."
             )
         if extra.trailing:
             found.append(f"{len(extra.trailing)} bytes follow the model in the file; they are not part of it.")
-    calls = "; ".join(_set_outputs(i, o) for i, o in enumerate(program.outputs))
+    calls = "; ".join(_set_outputs(i, o) for i, o in enumerate(program.outputs[:MAX_CALLS]))
+    if len(program.outputs) > MAX_CALLS:
+        calls += " and so on"
     found.append(f"MaixPy does not know the outputs' shapes: call {calls} before kpu.forward.")
     return found
 

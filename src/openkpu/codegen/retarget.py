@@ -241,8 +241,8 @@ def _inputs(r: Rewriter) -> tuple[Operand, ...]:
         place = Operand(Memory.INPUT, end, o.dtype, o.shape)
         end += _rounded(place)
         inputs.append(place)
-        upload = o.memory is Memory.AI
-        r.steps.append(p.KpuUpload(input=place, output=o) if upload else t.CopyTensor(input=place, output=o))
+        picture = o.memory is Memory.AI
+        r.steps.append(p.KpuUpload(input=place, output=o) if picture else t.CopyTensor(input=place, output=o))
     return tuple(inputs)
 
 

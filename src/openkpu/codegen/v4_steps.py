@@ -5,7 +5,8 @@ from __future__ import annotations
 from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.bytecode import bytecode
-from openkpu.codegen.tensor_steps import TensorSteps, elements
+from openkpu.codegen.tensor_single import elements
+from openkpu.codegen.tensor_steps import TensorSteps
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Tensor
 from openkpu.k210 import MIN_SIZE
@@ -86,10 +87,10 @@ class V4Steps(TensorSteps):
                 [y],
             )
             if op is t.ReduceOp.MAX:
-                self._binary(asm, t.BinaryOp.SUB, (source, shape), (most, kept), (less, shape), None)
+                self.binary(asm, t.BinaryOp.SUB, (source, shape), (most, kept), (less, shape), None)
                 asm.act(
                     lambda: t.Unary(input=less.operand(shape), output=grown.operand(shape), op=t.UnaryOp.EXP),
                     [less],
                     [grown],
                 )
-        self._binary(asm, t.BinaryOp.DIV, (grown, shape), (total, kept), (out, shape), tensor)
+        self.binary(asm, t.BinaryOp.DIV, (grown, shape), (total, kept), (out, shape), tensor)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from openkpu.codegen import unary_steps
 from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
-from openkpu.codegen.tensor_steps import SIGMOID, TensorSteps, elements
+from openkpu.codegen.tensor_single import SIGMOID, elements
+from openkpu.codegen.tensor_steps import TensorSteps
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Tensor
 from openkpu.kmodel import operators as t

@@ -68,7 +68,7 @@ def _transpose(r: Rewriter, s: t.TransposeTensor) -> None:
     for index in np.ndindex(*(shape[a] for a in s.perm[:block])):
         start = int(sum(i * strides[a] for i, a in zip(index, s.perm[:block], strict=True)))
         pieces.append((start, inner))
-    gather(r(r, s.input, pieces), s.output)
+    gather(r, _pieces(r, s.input, pieces), s.output)
 
 
 def _other_readers(r: Rewriter, o: Operand) -> bool:

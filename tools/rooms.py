@@ -35,12 +35,14 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
         "convert": "errors kmodel api lower codegen",
+        # The board's flash: packages, images, the serial port.
+        "flash": "errors files extras k210 kmodel api",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash",
         "__init__": "errors api compiler convert analyze evaluation",
-        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze report",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash report",
         "__main__": "cli",
     }.items()
 }

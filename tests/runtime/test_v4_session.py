@@ -184,6 +184,8 @@ def test_notes_name_what_the_chip_does_otherwise() -> None:
     copy = t.CopyTensor(input=X, output=Y)
     assert "kpu.set_outputs(task, 0, 4, 2, 1)" in notes(copy)
     assert "bias" not in notes(copy)
+    assert "takes floats" in notes(copy)
+    assert "takes floats" not in notes(copy, inputs=(b.ai(0, 3, 8, 8),))
     weights = np.ones((1, 1, 1, 1), np.float32)
     shape = b.main(0, F32, 1, 1, 2, 2)
     transposed = t.Conv2DTranspose(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, convert, evaluate, inspect, profile, report, run
+from openkpu.cli import check, compare, compile, convert, evaluate, flash, inspect, pack, profile, report, run, unpack
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -43,6 +43,8 @@ def kpu(
       kpu profile net.kmodel                                how long does it take on the chip, and why?
       kpu convert net.kmodel --target v3 -o net3.kmodel     the same outputs, for another firmware
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
+      kpu pack    net.kfpkg net.kmodel                      one file for the board's flash (kpu unpack opens it)
+      kpu flash   /dev/ttyUSB0 net.kfpkg                    write it onto the board
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
     compile, compare, convert, evaluate, profile.
@@ -59,5 +61,8 @@ for name, verb, summary in (
     ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
     ("convert", convert.convert, "Write a kmodel for another version."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
+    ("pack", pack.pack, "Put models and a firmware together for the board's flash."),
+    ("unpack", unpack.unpack, "Take a flash package apart."),
+    ("flash", flash.flash, "Write a file onto a board over its serial port."),
 ):
     app.command(name, short_help=summary)(verb)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.kmodel.operators import NO_CLAMP, Clamp, ReduceOp
-from openkpu.ops.tensor_elementwise import clamp, maximum, minimum
+from openkpu.ops.tensor_elementwise import clamp, exp, maximum, minimum
 
 F32 = NDArray[np.float32]
 
@@ -47,10 +47,8 @@ def finish(op: ReduceOp, out: F32, count: int) -> F32:
 def softmax(x: F32, beta: float) -> F32:
     """Softmax of ``beta * x`` along the last axis."""
     with np.errstate(all="ignore"):
-        e = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(beta))
-        total = np.add.accumulate(e, axis=-1)[..., -1:]
-        result: F32 = e / total
-        return result
+        e = exp((x - x.max(axis=-1, keepdims=True)) * np.float32(beta))
+        return np.divide(e, np.add.accumulate(e, axis=-1)[..., -1:], dtype=np.float32)
 
 
 def matmul(a: F32, b: F32, bias: F32, limits: Clamp = NO_CLAMP) -> F32:

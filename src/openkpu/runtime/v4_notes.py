@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from openkpu.kmodel import operators as t
-from openkpu.kmodel.program import KpuConv, Operand, Program
+from openkpu.kmodel.program import DType, KpuConv, Operand, Program
 from openkpu.kmodel.v4 import V4Extra
 
 MAX_CALLS: Final = 6
@@ -35,6 +35,8 @@ def notes(program: Program) -> list[str]:
             )
         if extra.trailing:
             found.append(f"{len(extra.trailing)} bytes follow the model in the file; they are not part of it.")
+    if any(o.dtype is DType.F32 for o in program.inputs):
+        found.append("The input takes floats; MaixPy copies the picture's bytes there, which are no floats.")
     calls = "; ".join(_set_outputs(i, o) for i, o in enumerate(program.outputs[:MAX_CALLS]))
     if len(program.outputs) > MAX_CALLS:
         calls += " and so on"

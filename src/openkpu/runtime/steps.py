@@ -26,6 +26,10 @@ def table(version: int) -> Mapping[type[p.Step], StepFunction]:
         from openkpu.runtime.v4_steps import STEPS as V4_STEPS
 
         return V4_STEPS
+    if version == 5:
+        from openkpu.runtime.v5_steps import STEPS as V5_STEPS
+
+        return V5_STEPS
     return {}
 
 

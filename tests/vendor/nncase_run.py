@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime  # noqa: F401  before nncase, which breaks it otherwise
+
 import nncase  # isort: skip
 
 

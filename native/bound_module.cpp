@@ -20,7 +20,7 @@ namespace nb = nanobind;
 namespace openkpu {
 namespace {
 
-using namespace tensor;
+using namespace bound;
 
 using Source = nb::ndarray<nb::ro, nb::device::cpu>;
 using Target = nb::ndarray<nb::device::cpu>;
@@ -207,7 +207,8 @@ Operator make_matmul(const Floats& a, const Floats& b, const Floats& bias, const
 
 }  // namespace
 
-void add_tensor_operators(nb::module_& m) {
+void add_bound_operators(nb::module_& parent) {
+    nb::module_ m = parent.def_submodule("bound", "Tensor operators with their arrays. Use openkpu.runtime.v5_native.");
     nb::class_<Operator>(m, "Operator", "A tensor operator with its arrays.").def("run", &Operator::run);
     m.def("copy", make_copy);
     m.def("fill", make_fill);

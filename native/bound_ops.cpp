@@ -5,7 +5,9 @@
 #include <cstring>
 #include <limits>
 
-namespace openkpu::tensor {
+#include "tensor_ops.hpp"
+
+namespace openkpu::bound {
 
 int64_t View::elements() const {
     int64_t n = 1;
@@ -491,51 +493,6 @@ void conv_pixels(const Conv& c, const float* src, float* dst, const View& in, co
     }
 }
 
-// Long rows: one row of several output channels at a time.
-void conv_rows(const Conv& c, const float* src, float* dst, const View& in, const View& out, const int64_t k[4]) {
-    constexpr int64_t together = 4;
-    const Window& w = c.window;
-    const int64_t h = in.shape[2], width = in.shape[3], oh = out.shape[2], ow = out.shape[3];
-    const int64_t per_group = k[0] / c.groups, taps = k[1] * k[2] * k[3];
-    for (int64_t g = 0; g < c.groups; ++g) {
-        const float* x0 = src + g * k[1] * h * width;
-        for (int64_t o = g * per_group; o < (g + 1) * per_group; o += together) {
-            const int64_t m = std::min(together, (g + 1) * per_group - o);
-            for (int64_t oy = 0; oy < oh; ++oy) {
-                float* row[together];
-                for (int64_t j = 0; j < m; ++j) {
-                    row[j] = dst + ((o + j) * oh + oy) * ow;
-                    std::fill_n(row[j], ow, c.bias[o + j]);
-                }
-                for (int64_t ic = 0; ic < k[1]; ++ic) {
-                    for (int64_t ky = 0; ky < k[2]; ++ky) {
-                        const int64_t y = oy * w.stride[0] - w.before[0] + ky * w.dilation[0];
-                        if (y < 0 || y >= h) continue;
-                        for (int64_t kx = 0; kx < k[3]; ++kx) {
-                            const Span s = span(width, ow, kx * w.dilation[1] - w.before[1], w.stride[1]);
-                            const float* x = x0 + (ic * h + y) * width + s.start;
-                            const float* weight = c.weights + o * taps + (ic * k[2] + ky) * k[3] + kx;
-                            const int64_t n = s.stop - s.first, step = w.stride[1];
-                            for (int64_t j = 0; j < m; ++j) {
-                                const float v = weight[j * taps];
-                                float* to = row[j] + s.first;
-                                if (step == 1) {
-                                    for (int64_t i = 0; i < n; ++i) to[i] += x[i] * v;
-                                } else {
-                                    for (int64_t i = 0; i < n; ++i) to[i] += x[i * step] * v;
-                                }
-                            }
-                        }
-                    }
-                }
-                for (int64_t j = 0; j < m; ++j) {
-                    for (int64_t i = 0; i < ow; ++i) row[j][i] = clamped(row[j][i], w.low, w.high);
-                }
-            }
-        }
-    }
-}
-
 }  // namespace
 
 void conv2d(const Conv& c, const View& src, const View& dst, const int64_t kernel_shape[4]) {
@@ -543,9 +500,18 @@ void conv2d(const Conv& c, const View& src, const View& dst, const int64_t kerne
     Result out(dst);
     const int64_t in_one = src.shape[1] * src.shape[2] * src.shape[3];
     const int64_t out_one = dst.shape[1] * dst.shape[2] * dst.shape[3];
-    for (int64_t b = 0; b < src.shape[0]; ++b) {
-        const auto run = c.turned.empty() ? conv_rows : conv_pixels;
-        run(c, in.data + b * in_one, out.data + b * out_one, src, dst, kernel_shape);
+    const Window& w = c.window;
+    if (c.turned.empty()) {
+        const openkpu::Window taps{src.shape[0],    src.shape[1],    src.shape[2],  src.shape[3],  dst.shape[1],
+                                   c.groups,        dst.shape[2],    dst.shape[3],  w.kernel[0],   w.kernel[1],
+                                   w.stride[0],     w.stride[1],     w.dilation[0], w.dilation[1], w.before[0],
+                                   w.before[1],     0};
+        taps_f32(taps, in.data, c.weights, c.bias, out.data);
+        for (int64_t i = 0; i < src.shape[0] * out_one; ++i) out.data[i] = clamped(out.data[i], w.low, w.high);
+    } else {
+        for (int64_t b = 0; b < src.shape[0]; ++b) {
+            conv_pixels(c, in.data + b * in_one, out.data + b * out_one, src, dst, kernel_shape);
+        }
     }
     out.finish();
 }
@@ -578,16 +544,8 @@ void resize_nearest(const View& src, const View& dst, const int64_t* rows, const
 
 void matmul(const float* a, const float* b, const float* bias, float* dst, int64_t m, int64_t k, int64_t n, float low,
             float high) {
-    for (int64_t i = 0; i < m; ++i) {
-        float* row = dst + i * n;
-        std::copy(bias, bias + n, row);
-        for (int64_t t = 0; t < k; ++t) {
-            const float v = a[i * k + t];
-            const float* weights = b + t * n;
-            for (int64_t j = 0; j < n; ++j) row[j] += v * weights[j];
-        }
-        for (int64_t j = 0; j < n; ++j) row[j] = clamped(row[j], low, high);
-    }
+    openkpu::matmul(a, b, bias, dst, static_cast<size_t>(m), static_cast<size_t>(k), static_cast<size_t>(n));
+    for (int64_t i = 0; i < m * n; ++i) dst[i] = clamped(dst[i], low, high);
 }
 
-}  // namespace openkpu::tensor
+}  // namespace openkpu::bound

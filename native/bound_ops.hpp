@@ -1,4 +1,5 @@
-// Operators on plain tensors of the CPU: what the runtimes of kmodel V4 and V5 do between KPU layers.
+// Operators on tensors with strides, made for arguments that stay where they are: what the runtime of kmodel V5 does
+// between KPU layers.
 //
 // A tensor is a pointer with shape and strides. Results equal those of the NumPy operators in openkpu.ops to the bit:
 // every float operation is rounded on its own (the build forbids contraction), sums keep the order of the C loops.
@@ -8,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace openkpu::tensor {
+namespace openkpu::bound {
 
 constexpr int max_rank = 8;
 
@@ -67,4 +68,4 @@ void resize_nearest(const View& src, const View& dst, const int64_t* rows, const
 void matmul(const float* a, const float* b, const float* bias, float* dst, int64_t m, int64_t k, int64_t n, float low,
             float high);
 
-}  // namespace openkpu::tensor
+}  // namespace openkpu::bound

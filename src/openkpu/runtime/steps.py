@@ -43,6 +43,15 @@ def run_cpu(m: Memories, step: p.Step, version: int) -> None:
     table(version)[type(step)](m, step)
 
 
+def bind(m: Memories, step: p.Step, version: int) -> Callable[[], object] | None:
+    """Return what runs a CPU step on these memories by native kernels, with its arrays bound; None without any."""
+    if version == 5 and not isinstance(step, p.KpuConv):
+        from openkpu.runtime import v5_native
+
+        return v5_native.bind(m, step)
+    return None
+
+
 def result(m: Memories, step: p.Step) -> NDArray[Any]:
     """A copy of what the step produced: a KPU layer's feature map, else its (first) output, typed.
 

@@ -4,8 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "tensor_ops.hpp"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace openkpu::bound {
 
@@ -190,6 +195,30 @@ namespace {
 // Rounds to the nearest integer, halves to even, for |v| < 2^22: what is added pushes the fraction out of the number.
 inline float rounded(float v) { return (v + 12582912.0f) - 12582912.0f; }
 
+// A dense row; returns how many of its elements were done.
+template <typename T>
+int64_t quantize_row(const float* from, T* to, int64_t n, float multiplier, float offset) {
+    int64_t i = 0;
+#if defined(__SSE2__)
+    // The conversion rounds halves to even; the packs saturate below, and what is far below converts to the least int.
+    const __m128 m = _mm_set1_ps(multiplier), b = _mm_set1_ps(offset);
+    const __m128 top = _mm_set1_ps(std::numeric_limits<T>::max());
+    const auto four = [&](const float* x) {
+        const __m128 v = _mm_add_ps(_mm_mul_ps(_mm_loadu_ps(x), m), b);
+        return _mm_cvtps_epi32(_mm_min_ps(v, top));  // top also for what is not a number
+    };
+    for (; i + 16 <= n; i += 16) {
+        const __m128i low = _mm_packs_epi32(four(from + i), four(from + i + 4));
+        const __m128i high = _mm_packs_epi32(four(from + i + 8), four(from + i + 12));
+        const __m128i bytes = std::is_signed_v<T> ? _mm_packs_epi16(low, high) : _mm_packus_epi16(low, high);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), bytes);
+    }
+#else
+    (void)from, (void)to, (void)n, (void)multiplier, (void)offset;
+#endif
+    return i;
+}
+
 template <typename T>
 void quantize_as(const View& src, const View& dst, float multiplier, float offset) {
     constexpr float low = std::numeric_limits<T>::min(), high = std::numeric_limits<T>::max();
@@ -205,7 +234,7 @@ void quantize_as(const View& src, const View& dst, float multiplier, float offse
         if (s == 4 && d == 1) {
             const float* from = reinterpret_cast<const float*>(p[0]);
             T* to = reinterpret_cast<T*>(p[1]);
-            for (int64_t i = 0; i < n; ++i) to[i] = one(from[i]);
+            for (int64_t i = quantize_row(from, to, n, multiplier, offset); i < n; ++i) to[i] = one(from[i]);
         } else {
             for (int64_t i = 0; i < n; ++i) at<T>(p[1], i * d) = one(at<float>(p[0], i * s));
         }
@@ -368,6 +397,37 @@ void window_rows(const float* src, float* dst, const View& in, const View& out, 
     }
 }
 
+// Minimum and maximum, first along the rows and then along the columns. Of equal values (-0 and 0) the first in the order
+// of the window stays, as without the detour.
+template <typename Op>
+void window_in_two(const float* src, float* dst, const View& in, const View& out, const Window& w, float init, Op op) {
+    const int64_t h = in.shape[2], width = in.shape[3], oh = out.shape[2], ow = out.shape[3];
+    std::vector<float> rows(static_cast<size_t>(h * ow));
+    std::vector<Span> spans;
+    for (int64_t k = 0; k < w.kernel[1]; ++k) {
+        spans.push_back(span(width, ow, k * w.dilation[1] - w.before[1], w.stride[1]));
+    }
+    for (int64_t m = 0; m < in.shape[0] * in.shape[1]; ++m, src += h * width, dst += oh * ow) {
+        std::fill(rows.begin(), rows.end(), init);
+        for (int64_t y = 0; y < h; ++y) {
+            const float* x = src + y * width;
+            float* to = rows.data() + y * ow;
+            for (const Span& s : spans) {
+                for (int64_t i = s.first, j = s.start; i < s.stop; ++i, j += w.stride[1]) to[i] = op(to[i], x[j]);
+            }
+        }
+        for (int64_t oy = 0; oy < oh; ++oy) {
+            float* to = dst + oy * ow;
+            for (int64_t k = 0; k < w.kernel[0]; ++k) {
+                const int64_t y = oy * w.stride[0] - w.before[0] + k * w.dilation[0];
+                if (y < 0 || y >= h) continue;
+                const float* x = rows.data() + y * ow;
+                for (int64_t i = 0; i < ow; ++i) to[i] = op(to[i], x[i]);
+            }
+        }
+    }
+}
+
 // How many taps of each output lie in the picture, along one direction.
 std::vector<int64_t> counts(int64_t size, int64_t out, int64_t kernel, int64_t dilation, int64_t before, int64_t stride) {
     std::vector<int64_t> n(static_cast<size_t>(out), 0);
@@ -386,8 +446,8 @@ void reduce_window(Reduce op, const View& src, const View& dst, const Window& w,
     const int64_t n = dst.elements(), oh = dst.shape[2], ow = dst.shape[3];
     std::fill_n(out.data, n, init);
     switch (op) {
-        case Reduce::min: window_rows(in.data, out.data, src, dst, w, least); break;
-        case Reduce::max: window_rows(in.data, out.data, src, dst, w, greatest); break;
+        case Reduce::min: window_in_two(in.data, out.data, src, dst, w, init, least); break;
+        case Reduce::max: window_in_two(in.data, out.data, src, dst, w, init, greatest); break;
         default: window_rows(in.data, out.data, src, dst, w, [](float a, float b) { return a + b; });
     }
     if (op == Reduce::mean) {

@@ -145,6 +145,10 @@ class Session:
         for layer, out in zip(layers, outs, strict=True):
             if self.engine == "native":
                 native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
+                if len(layers) == 1 and not self.check:
+                    run = native.bound_layer(layer, self.ai, threads=self.threads, out=out)
+                    if run is not None:
+                        self._bound[index] = run
                 continue
             dense = reference.run_layer(layer, self.ai, monitor=monitor)
             if out is not None:

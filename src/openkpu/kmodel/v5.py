@@ -336,7 +336,8 @@ class _Decoder:
         dtype = DTYPES.get(r.dtype)
         if dtype is None or r.location != location.value or 0 in shape:
             raise damaged("E142", "a buffer that makes no sense", where, f"{r}, shape {shape}")
-        operand = Operand(memory, r.start, dtype, shape)
+        # without the batch of 1, as in other versions: pictures are (channels, height, width)
+        operand = Operand(memory, r.start, dtype, shape[1:] if len(shape) > 1 and shape[0] == 1 else shape)
         self._inside(operand, where)
         return operand
 

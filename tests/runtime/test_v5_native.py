@@ -37,7 +37,7 @@ def after(session: Session, program: Program, *, bound: bool) -> np.ndarray[Any,
             run()
         elif isinstance(step, KpuConv):
             engine.run_layer(step.layer, session.ai)
-        elif not isinstance(step, o.ConcatTensors):
+        else:
             steps.run_cpu(session, step, 5)
     return session.main.copy()
 
@@ -46,19 +46,22 @@ def after(session: Session, program: Program, *, bound: bool) -> np.ndarray[Any,
 @given(st.sampled_from(NATIVE), st.integers(0, 10**6))
 def test_native_equals_numpy(kind: str, seed: int) -> None:
     program = v5_builders.program([kind], seed)
-    program = Program(
-        **{f: getattr(program, f) for f in ("version", "inputs", "outputs", "main_bytes", "constants")},
-        steps=tuple(s for s in program.steps if not isinstance(s, o.ConcatTensors)),
-        input_bytes=program.input_bytes,
-        output_bytes=program.output_bytes,
-    )
     session = Session(program)
     np.testing.assert_array_equal(after(session, program, bound=True), after(session, program, bound=False))
 
 
 BOUND = {
     *(KpuUpload, KpuDownload, Requantize, o.Binary, o.QuantizeTensor, o5.AffineQuantize, o.DequantizeTensor),
-    *(o5.AffineDequantize, o.CopyTensor, o.TransposeTensor, o.PadTensor, o.SliceTensor, o.ReduceWindow, o.Conv2D),
+    *(
+        o5.AffineDequantize,
+        o.CopyTensor,
+        o.ConcatTensors,
+        o.TransposeTensor,
+        o.PadTensor,
+        o.SliceTensor,
+        o.ReduceWindow,
+        o.Conv2D,
+    ),
 }
 
 

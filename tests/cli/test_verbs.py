@@ -14,7 +14,7 @@ from openkpu.kmodel import v3
 from openkpu.kmodel.program import Dequantize, DType
 from openkpu.kpu.limits import MAX_THREADS
 
-VERBS = ("check", "compile", "run", "compare", "eval", "inspect")
+VERBS = ("check", "compile", "run", "compare", "eval", "inspect", "pack", "unpack", "flash")
 
 
 @pytest.fixture

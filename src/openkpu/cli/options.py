@@ -50,6 +50,19 @@ def numbers(text: str | None, option: str, count: int | None = None) -> tuple[fl
     return values
 
 
+def address(text: str, option: str) -> int:
+    """Parse a flash address, hexadecimal or decimal."""
+    from openkpu.flash.layout import FLASH_BYTES
+
+    try:
+        value = int(text, 16) if text.lower().startswith("0x") else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no address such as 0x300000", param_hint=option) from None
+    if not 0 <= value < FLASH_BYTES:
+        raise typer.BadParameter(f"{text} is outside the flash of 16 MiB (0 to 0xffffff)", param_hint=option)
+    return value
+
+
 def pair(text: str | None, option: str) -> tuple[float, float] | None:
     """Parse ``LOW,HIGH``."""
     values = numbers(text, option, 2)

@@ -253,7 +253,7 @@ def detect(data: bytes) -> FileKind:
                 None,
                 "kfpkg (flash package: a zip with flash-list.json)",
                 (),
-                "Flash it with kflash, or unpack it (it is a zip file) and use the kmodel inside.",
+                "Flash it with kpu flash, or take it apart with kpu unpack and use the kmodel inside.",
             )
         return FileKind(Kind.ZIP, None, "zip file without flash-list.json", (), "Unpack it and use the kmodel inside.")
     if data[4:8] == b"TFL3":

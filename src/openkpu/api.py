@@ -141,6 +141,10 @@ class Model:
             from openkpu.runtime.v4_notes import notes as v4_notes
 
             notes += v4_notes(self.program)
+        if self.version == 5:
+            from openkpu.runtime.v5_notes import notes as v5_notes
+
+            notes += v5_notes(self.program)
         if self.program.main_bytes > MAIN_RAM_BYTES:
             notes.append(
                 f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "

@@ -34,6 +34,8 @@ MAX_CODE_BYTES: Final = 512 * 1024  # thirty times the largest known
 MAX_STEPS: Final = 1 << 15
 MAX_WORK: Final = 1 << 32
 """Most element operations all steps may take; the chip would need more than 10 s for that."""
+MAX_WEIGHT_BYTES: Final = 128 * 1024 * 1024
+"""Weights of all layers together; layers of a hostile file may share theirs, but not in packed form."""
 _ALIGN: Final = 256
 
 
@@ -295,6 +297,10 @@ class _Decoder:
                 why=f"{work} element operations, the limit is {MAX_WORK}",
                 fix="The file is damaged: get it again.",
             )
+        layers = {id(s.layer): s.layer.weights.nbytes for s in r.steps if isinstance(s, KpuConv)}
+        weights = sum(layers.values()) + sum(s.weights.nbytes for s in r.steps if isinstance(s, Conv2D))
+        if weights > MAX_WEIGHT_BYTES:
+            raise damaged("E142", "more weights than a file can have", "all steps", f"{weights} bytes")
         inputs = tuple(self._buffer(b.range, b.shape, Memory.INPUT, i) for i, b in enumerate(self.entry.inputs))
         outputs = tuple(self._buffer(b.range, b.shape, Memory.OUTPUT, i) for i, b in enumerate(self.entry.outputs))
         own = len(self.module.section(b".rdata"))
@@ -336,7 +342,8 @@ class _Decoder:
         dtype = DTYPES.get(r.dtype)
         if dtype is None or r.location != location.value or 0 in shape:
             raise damaged("E142", "a buffer that makes no sense", where, f"{r}, shape {shape}")
-        operand = Operand(memory, r.start, dtype, shape)
+        # without the batch of 1, as in other versions: pictures are (channels, height, width)
+        operand = Operand(memory, r.start, dtype, shape[1:] if len(shape) > 1 and shape[0] == 1 else shape)
         self._inside(operand, where)
         return operand
 
@@ -362,7 +369,8 @@ def _skeleton(c: Container) -> Container:
 
 def _work(step: Step) -> int:
     if isinstance(step, KpuConv):
-        return step.layer.macs * step.batches // 8  # the KPU and its simulation do many at once
+        # The KPU and its simulation do many at once; a picture costs something however small it is.
+        return step.layer.macs * step.batches // 8 + (step.batches << 16)
     elements = sum(o.elements for _, o in step.operands())
     result = step.writes[0].elements
     if isinstance(step, Conv2D):

@@ -247,7 +247,9 @@ def _stackvm(program: Program, extra: V5Extra, constants: bytes) -> Module:
 
     def buffers(operands: tuple[Operand, ...], location: Location) -> tuple[Buffer, ...]:
         ranges = [Range(location.value, DTYPE_NUMBERS[o.dtype], o.start, o.size) for o in operands]
-        return tuple(Buffer(r, o.shape) for r, o in zip(ranges, operands, strict=True))
+        # nncase's own files have a batch; a reader takes it away again
+        shapes = [o.shape if len(o.shape) in (2, 4) else (1, *o.shape) for o in operands]
+        return tuple(Buffer(r, s) for r, s in zip(ranges, shapes, strict=True))
 
     entry = Function(
         buffers(program.inputs, Location.INPUT),

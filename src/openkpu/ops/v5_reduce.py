@@ -155,5 +155,5 @@ def layer_norm(
         centred = rows - _sum(rows / n, np.float32(0))[..., None]
         spread = _sum(centred * centred / n, np.float32(0))[..., None]
         normal = centred / np.sqrt(spread + np.float32(epsilon))
-        result: NDArray[np.float32] = normal * scale.reshape(-1) + bias.reshape(-1)
-        return result.reshape(x.shape)
+        scaled: Array = normal * scale.reshape(-1) + bias.reshape(-1)
+        return scaled.reshape(x.shape)

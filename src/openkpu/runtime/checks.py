@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from openkpu.k210 import AI_RAM_BYTES
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand, Program, Step
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -59,6 +60,12 @@ _ELEMENTWISE: Final = (
     v4.QuantizedBinary,
     v4.TableLookup,
     v4.NnilUnary,
+    v5.AffineQuantize,
+    v5.AffineDequantize,
+    v5.Compare,
+    v5.Convert,
+    v5.Sigmoid,
+    v5.Ternary,
 )
 """Loops that read element i before they write element i: the output may lie on the input if both start together."""
 
@@ -207,7 +214,8 @@ class Checker:
         # parts side by side are fine; parts that overlap mean that one lost bytes to the other
         order = sorted(dense, key=lambda owner: (dense[owner].start, owner))
         for a, b in pairwise(order):
-            if pieces[b].start < pieces[a].stop:
+            interleaved = pieces[a].strides is not None and pieces[b].strides is not None
+            if pieces[b].start < pieces[a].stop and not interleaved:
                 first, second = sorted((a, b))
                 return f"{self._name(second)} overwrote part of what {self._name(first)} had left there"
         return ""

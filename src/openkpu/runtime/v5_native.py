@@ -133,6 +133,16 @@ def _pad(native: ModuleType, m: Memories, s: o.PadTensor) -> list[Any]:
     return operators
 
 
+def _concat(native: ModuleType, m: Memories, s: o.ConcatTensors) -> list[Any]:
+    out, axis = get(m, s.output), s.axis % len(s.output.shape)
+    first, copies = 0, []
+    for x in s.inputs:
+        stop = first + x.shape[axis]
+        copies.append(native.copy(get(m, x), out[(slice(None),) * axis + (slice(first, stop),)]))
+        first = stop
+    return copies
+
+
 def _slice(native: ModuleType, m: Memories, s: o.SliceTensor) -> list[Any]:
     x = get(m, s.input)
     rows = zip(s.begin, s.end, s.stride, strict=True)
@@ -203,6 +213,7 @@ _MAKERS: Final[dict[type[p.Step], Callable[[ModuleType, Memories, Any], list[Any
     o.DequantizeTensor: _dequantize,
     o5.AffineDequantize: _dequantize,
     o.CopyTensor: lambda native, m, s: [native.copy(get(m, s.input), get(m, s.output))],
+    o.ConcatTensors: _concat,
     o.TransposeTensor: lambda native, m, s: [native.copy(get(m, s.input).transpose(s.perm), get(m, s.output))],
     o.PadTensor: _pad,
     o.SliceTensor: _slice,

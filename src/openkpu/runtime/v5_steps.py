@@ -113,6 +113,7 @@ STEPS: Final[dict[type[p.Step], Callable[[Memories, Any], None]]] = {
     o.DequantizeTensor: _dequantize,
     o5.AffineDequantize: _dequantize,
     o.CopyTensor: _unary(lambda s, x: x.copy()),
+    o.ConcatTensors: lambda m, s: put(m, s.output, np.concatenate([get(m, x) for x in s.inputs], s.axis)),
     o.TransposeTensor: _unary(lambda s, x: x.transpose(s.perm).copy()),
     o.PadTensor: _unary(lambda s, x: movement.pad_tensor(x, s.pads, s.value, s.mode, s.interior)),
     o.SliceTensor: _unary(lambda s, x: tensor_movement.slice_tensor(x, s.begin, s.end, s.stride).copy()),

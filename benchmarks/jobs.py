@@ -22,10 +22,12 @@ class Job:
 
     ``data`` is an .npz with ``calib`` and ``eval``: uint8 (N, ...) in the layout of the model's input, disjoint.
     ``mean`` and ``std`` have one number a channel, in picture units: the model expects ``(picture - mean) / std``.
+    ``model`` is an ONNX or TFLite file, or a caffemodel with its prototxt of the same name beside it. ``data`` may hold
+    the float model's outputs for ``eval`` too (``ref0``, ``ref1``, ...), as another program computed them.
     """
 
     name: str
-    onnx: Path
+    model: Path
     data: Path
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,7 +46,7 @@ class Job:
         """Plain values, for the worker in the other interpreter."""
         return {
             "name": self.name,
-            "onnx": str(self.onnx.resolve()),
+            "model": str(self.model.resolve()),
             "data": str(self.data.resolve()),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -53,15 +55,14 @@ class Job:
 
 
 def load_jobs(path: Path, work: Path) -> list[Job]:
-    """Jobs from a JSON list of `Job` fields, or from the INVENTORY.tsv of a folder of vendor files (ONNX rows only)."""
+    """Jobs from a JSON list of `Job` fields, or from the INVENTORY.tsv of a folder of vendor files."""
     if path.suffix == ".json":
         return [
-            Job(e["name"], Path(e["onnx"]), Path(e["data"]), tuple(e["mean"]), tuple(e["std"]), e.get("layout", "NCHW"))
+            Job(e["name"], Path(e["model"]), Path(e["data"]), tuple(e["mean"]), tuple(e["std"]), e.get("layout", "NCHW"))
             for e in json.loads(path.read_text())
         ]
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["format"] == "onnx"]
-    return [_inventory_job(row, path.parent.parent, work) for row in rows]
+        return [_inventory_job(row, path.parent.parent, work) for row in csv.DictReader(file, delimiter="\t")]
 
 
 def _inventory_job(row: dict[str, str], folder: Path, work: Path) -> Job:
@@ -72,36 +73,69 @@ def _inventory_job(row: dict[str, str], folder: Path, work: Path) -> Job:
     """
     model = folder / "src" / row["path"]
     _, channels, height, width = (int(n) for n in row["input(NCHW)"].split("x"))
-    shape = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
-    layout = "NCHW" if shape[1].dim_value == channels else "NHWC"
+    layout = _layout(model, channels)
     with np.load(folder / "inputs" / f"{row['eval_set']}_{height}x{width}x{channels}.npz") as data:
         calibration = data["calib"]
     if layout == "NCHW":
         calibration = calibration.transpose(0, 3, 1, 2)
     golden = folder / "v5" / f"{row['name']}.npz"
+    references: dict[str, Array] = {}
     if golden.exists():
         with np.load(golden) as data:
             evaluation = data["inputs"]
+            references = {key: data[key] for key in data.files if key.startswith("ref")}
     else:
         cut = len(calibration) * 3 // 4
         calibration, evaluation = calibration[:cut], calibration[cut:]
     work.mkdir(parents=True, exist_ok=True)
     target = work / f"{row['name']}.npz"
-    np.savez(target, calib=np.ascontiguousarray(calibration), eval=np.ascontiguousarray(evaluation))
+    pictures = {"calib": np.ascontiguousarray(calibration), "eval": np.ascontiguousarray(evaluation)}
+    np.savez(target, **pictures, **(references if model.suffix != ".onnx" else {}))
     mean, std = (tuple(float(v) for v in json.loads(row[key])) for key in ("mean(0-255)", "std(0-255)"))
     return Job(row["name"], model, target, mean, std, layout)
 
 
+def _layout(model: Path, channels: int) -> str:
+    """NCHW or NHWC: the order of the model's input."""
+    if model.suffix != ".onnx":
+        return "NHWC" if model.suffix == ".tflite" else "NCHW"
+    shape = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
+    return "NCHW" if shape[1].dim_value == channels else "NHWC"
+
+
 def reference(job: Job) -> dict[str, Array]:
-    """Float outputs for the ``eval`` pictures by onnxruntime: name -> float32 (N, ...)."""
+    """Float outputs for the ``eval`` pictures: name -> float32 (N, ...).
+
+    By onnxruntime for ONNX; for the others those that ``data`` holds, else what OpenKPU's own import computes (its
+    tests compare that with other programs).
+    """
+    with np.load(job.data) as data:
+        stored = {key: data[key] for key in sorted(data.files) if key.startswith("ref")}
+    if stored:
+        return stored
     pictures = job.pictures("eval").astype(np.float32)
     channel = (1, -1, 1, 1) if job.layout == "NCHW" else (1, 1, 1, -1)
-    normal = (pictures - np.reshape(job.mean, channel)) / np.reshape(job.std, channel)
-    session = ort.InferenceSession(str(job.onnx), one_thread(), providers=["CPUExecutionProvider"])
+    normal = ((pictures - np.reshape(job.mean, channel)) / np.reshape(job.std, channel)).astype(np.float32)
+    if job.model.suffix != ".onnx":
+        return _imported(job, normal)
+    session = ort.InferenceSession(str(job.model), one_thread(), providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
     feed = session.get_inputs()[0].name
-    runs = [session.run(names, {feed: x[None].astype(np.float32)}) for x in normal]
+    runs = [session.run(names, {feed: x[None]}) for x in normal]
     return {name: np.concatenate([run[i] for run in runs]) for i, name in enumerate(names)}
+
+
+def _imported(job: Job, normal: Array) -> dict[str, Array]:
+    from openkpu.float.session import FloatSession
+    from openkpu.importers.load import load
+
+    graph = load(job.model)
+    source, session = graph.inputs[0], FloatSession(graph)
+    runs = [session.run({source.name: x[None]}) for x in job.nchw(normal)]
+    outputs = {t.name: np.concatenate([run[t.name] for run in runs]) for t in graph.outputs}
+    if job.model.suffix != ".tflite":
+        return outputs
+    return {name: np.moveaxis(o, 1, -1) if o.ndim == 4 else o for name, o in outputs.items()}
 
 
 def one_thread() -> ort.SessionOptions:

@@ -7,7 +7,7 @@ its own row.
     $OPENKPU_NNCASE_PYTHON nncase_worker.py JOB.json
 
 The job is a JSON object:
-    onnx         path of the model
+    model        path of an ONNX, TFLite or caffemodel file (its prototxt of the same name beside it)
     data         path of an .npz with `calib` and `eval`, uint8, (N, *input shape without the batch)
     mean, std    one number a channel, in picture units (0 to 255)
     layout       "NCHW" or "NHWC": the layout of the model's input
@@ -53,9 +53,19 @@ def memory_figures(text):
 
 
 def prepared(path):
-    """The model's bytes with every tensor's shape written in: the importer refuses models without value_info."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    return model.SerializeToString(), [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    """An ONNX model's bytes with every tensor's shape written in: the importer refuses models without value_info."""
+    return onnx.shape_inference.infer_shapes(onnx.load(path)).SerializeToString()
+
+
+def import_into(compiler, path, options):
+    """Hand the model to the importer of its format."""
+    path = Path(path)
+    if path.suffix == ".onnx":
+        compiler.import_onnx(prepared(path), options)
+    elif path.suffix == ".tflite":
+        compiler.import_tflite(path.read_bytes(), options)
+    else:
+        compiler.import_caffe(path.read_bytes(), path.with_suffix(".prototxt").read_bytes(), options)
 
 
 def cpu_seconds():
@@ -79,7 +89,7 @@ def main(job_path):
 
     data = np.load(job["data"])
     calibration, pictures = np.ascontiguousarray(data["calib"]), data["eval"]
-    model, shape = prepared(job["onnx"])
+    shape = [1, *calibration.shape[1:]]
     save("loaded", versions={"nncase": version("nncase"), "python": sys.version.split()[0]}, samples=len(calibration))
 
     options = nncase.CompileOptions()
@@ -98,7 +108,7 @@ def main(job_path):
     wall, cpu = time.perf_counter(), cpu_seconds()
     try:
         compiler = nncase.Compiler(options)
-        compiler.import_onnx(model, nncase.ImportOptions())
+        import_into(compiler, job["model"], nncase.ImportOptions())
         save("imported", import_s=time.perf_counter() - wall)
         compiler.use_ptq(ptq)
         compiler.compile()

@@ -42,9 +42,7 @@ def compile_openkpu(job: Job, target: str, options: dict[str, Any]) -> Result:
     wall, cpu = time.perf_counter(), time.process_time()
     mean, std = list(job.mean), list(job.std)
     compiled = openkpu.compile(job.model, calibration=calibration, target=target, mean=mean, std=std, **options)
-    result = Result(
-        target=target, compile_s=time.perf_counter() - wall, compile_cpu_s=time.process_time() - cpu
-    )
+    result = Result(target=target, compile_s=time.perf_counter() - wall, compile_cpu_s=time.process_time() - cpu)
     model = compiled.model
     runs = [model.run(picture) for picture in job.nchw(job.pictures("eval"))]
     result.outputs = [np.stack([run[i] for run in runs]) for i in range(len(runs[0]))]
@@ -172,7 +170,9 @@ def criteria(rows: list[Row]) -> list[Criterion]:
     if gains:
         below = [f"{name} {gain:+.1f}" for name, gain in gains.items() if gain < 0]
         middle = statistics.median(gains.values())
-        found.append(Criterion("SNR below nncase's on no output", f"{len(below)} of {len(gains)}", not below, (*below,)))
+        found.append(
+            Criterion("SNR below nncase's on no output", f"{len(below)} of {len(gains)}", not below, (*below,))
+        )
         found.append(Criterion("SNR gain, median, 4 dB or more", f"{middle:+.1f} dB", middle >= 4))
 
     def ratio(key: str, text: str, most: float, *, every: bool) -> None:

@@ -58,7 +58,9 @@ def load_jobs(path: Path, work: Path) -> list[Job]:
     """Jobs from a JSON list of `Job` fields, or from the INVENTORY.tsv of a folder of vendor files."""
     if path.suffix == ".json":
         return [
-            Job(e["name"], Path(e["model"]), Path(e["data"]), tuple(e["mean"]), tuple(e["std"]), e.get("layout", "NCHW"))
+            Job(
+                e["name"], Path(e["model"]), Path(e["data"]), tuple(e["mean"]), tuple(e["std"]), e.get("layout", "NCHW")
+            )
             for e in json.loads(path.read_text())
         ]
     with path.open(newline="") as file:

@@ -65,7 +65,7 @@ def import_into(compiler, path, options):
     elif path.suffix == ".tflite":
         compiler.import_tflite(path.read_bytes(), options)
     else:
-        compiler.import_caffe(path.read_bytes(), path.with_suffix(".prototxt").read_bytes(), options)
+        compiler.import_caffe(path.read_bytes(), path.with_suffix(".prototxt").read_bytes())
 
 
 def cpu_seconds():

@@ -86,7 +86,8 @@ def read_nncase(out: Path) -> Result:
         result.compile_s = result.compile_cpu_s = None
         log = (out / "log.txt").read_text(errors="replace").strip().splitlines()
         last = log[-1] if log else "nothing printed"
-        result.error = figures.get("error", f"{error} after stage {figures['stage']!r}: {last}")
+        said = figures.get("error", f"{error} after stage {figures['stage']!r}: {last}")
+        result.error = said.splitlines()[0][:200]
     return result
 
 

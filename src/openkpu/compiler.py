@@ -27,10 +27,11 @@ from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
-from openkpu.quantize import given, ranges
+from openkpu.quantize import given, ranges, search
 from openkpu.quantize.params import QParams
 from openkpu.quantize.quantizer import Quantizer
 from openkpu.quantize.result import Quantized
+from openkpu.quantize.search import Searched
 
 Progress = Callable[[str, int, int], None]
 
@@ -70,6 +71,11 @@ class Report:
     """A forward pass on the chip at 400 MHz."""
     seconds: float
     warnings: tuple[str, ...]
+    searched: Searched | None = None
+    """What ``target_snr`` had tried."""
+    weight_bits: int = 8
+    weight_gain_db: float | None = None
+    """What 16-bit weights gain in SNR."""
     firmware: str | None = None
     firmware_bytes_left: int | None = None
     """Main RAM that remains on the firmware with the model loaded, camera and display on; negative: it does not fit."""
@@ -111,6 +117,8 @@ def compile(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
     range_method: str = "auto",
+    weight_bits: int = 8,
+    target_snr: float | None = None,
     samples: int | None = None,
     threads: int = 1,
     dump: str | os.PathLike[str] | None = None,
@@ -127,7 +135,10 @@ def compile(
     ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
     ``input_range``: the other way to say it: pixels 0..255 become low..high (default 0..1).
     ``input_shapes`` fixes open dimensions, ``outputs`` ends the model at named tensors. ``range_method``: "auto" (the
-    best output SNR on the calibration pictures) or one of minmax, percentile, mse, kl. ``dump``: folder for the graph
+    best output SNR on the calibration pictures) or one of minmax, percentile, mse, kl. ``weight_bits``: 8, or 16 for a
+    V3 file whose KPU weights all have 16 bits: twice the size, rounding of the weights out of the way.
+    ``target_snr``: go on trying (``quantize.search``) until the output SNR on held-back calibration pictures is this
+    many dB or nothing helps; the report has every trial. ``dump``: folder for the graph
     as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
     """
     begin = time.perf_counter()
@@ -137,6 +148,7 @@ def compile(
         raise InputError(
             "E411", f"unknown range method '{range_method}'", fix=f"use auto or one of {', '.join(ranges.METHODS)}"
         )
+    _check_weights(weight_bits, version.version, calibration is not None)
     from openkpu.float.data import load_samples
 
     where = Path(dump) if dump is not None else None
@@ -154,21 +166,25 @@ def compile(
     if calibration is None:
         if not graph.scales:
             raise _no_pictures()
+        if target_snr is not None:
+            search.check(target_snr, 0)
         quantized = given.quantize(lowered, graph, params)
     else:
         loaded = load_samples(calibration, source.shape[1:], limit=samples)
         pictures = len(loaded)
-        quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
+        quantizer = Quantizer(lowered, params, weight_bits=weight_bits, threads=threads, progress=progress)
         # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
         with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
             calibrated = quantizer.calibrate([s.array for s in loaded])
-            quantized = quantizer.choose(calibrated, range_method)
+            quantized = quantizer.choose(calibrated, range_method, target_snr)
     assembled = assemble(lowered, quantized, version.version)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
     seconds = time.perf_counter() - begin
     warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, board)]
+    if weight_bits == 16:
+        warnings.append("no shipped model is known that uses 16-bit weights: try the file on a board early")
     if 0 < pictures < 8:
         warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
     report = _report(graph, lowered, decisions, quantized, assembled, model, pictures, seconds, warnings, board)
@@ -244,6 +260,21 @@ def _import(
             fix="make the other inputs constants, or split the model",
         )
     return graph
+
+
+def _check_weights(bits: int, version: int, pictures: bool) -> None:
+    if bits not in (8, 16):
+        why, fix = "the KPU's weights have 8 or 16 bits", "use 8, the normal case, or 16"
+    elif bits == 16 and version != 3:
+        why, fix = f"kmodel V{version} has 8-bit weights only; V3 has both", "compile for v3"
+    elif bits == 16 and not pictures:
+        why, fix = (
+            "a model that came quantised keeps its own 8-bit weights",
+            "give calibration pictures (--calibration)",
+        )
+    else:
+        return
+    raise InputError("E414", f"{bits}-bit weights", where="--weights", why=why, fix=fix)
 
 
 def _no_pictures() -> InputError:
@@ -410,6 +441,9 @@ def _report(
         program_time(model.program),
         seconds,
         tuple(warnings),
-        board.name if board is not None else None,
-        None if board is None else board.free - board.need(size, assembled.plan.main.peak),
+        searched=quantized.searched,
+        weight_bits=quantized.weight_bits,
+        weight_gain_db=quantized.gain_db,
+        firmware=board.name if board is not None else None,
+        firmware_bytes_left=None if board is None else board.free - board.need(size, assembled.plan.main.peak),
     )

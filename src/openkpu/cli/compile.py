@@ -37,6 +37,17 @@ def compile(
             metavar="NAME", help="How ranges are chosen: auto (the best of all), minmax, percentile, mse, kl."
         ),
     ] = "auto",
+    weights: Annotated[
+        int,
+        typer.Option(metavar="8|16", help="Bits of the KPU's weights. 16: V3 only, twice the size, a little better."),
+    ] = 8,
+    search: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="Try further ranges, roundings and tighter tensors until the output SNR on held-back pictures is DB.",
+        ),
+    ] = None,
     samples: options.Samples = None,
     threads: options.Threads = 1,
     dump: Annotated[
@@ -85,6 +96,8 @@ def compile(
             input_shapes=options.shapes(input_shape),
             outputs=options.names(outputs),
             range_method=method,
+            weight_bits=weights,
+            target_snr=search,
             samples=samples,
             threads=threads,
             dump=dump,

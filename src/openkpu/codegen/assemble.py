@@ -149,7 +149,7 @@ class Assembler:
                 part = Buffer(Memory.AI, U8, original.shape, f"{original.name}.copy")
                 if placed and not self._join(placed[0], part, distance):
                     return None
-                self.conv(identity_layer(original.shape), original, part, None, None)
+                self.conv(identity_layer(original.shape, self.q.weight_bits), original, part, None, None)
                 self.pending.append(part)
             placed.append(part)
         return placed

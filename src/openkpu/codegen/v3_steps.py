@@ -72,7 +72,7 @@ class V3Steps:
         No shipped model reads the AI-RAM copy of a layer that also writes main RAM, so it is not known to be whole.
         """
         node = t.producer
-        layer = identity_layer(t.shape[1:]) if node is None else asm.q.layers[id(node)].layer
+        layer = identity_layer(t.shape[1:], asm.q.weight_bits) if node is None else asm.q.layers[id(node)].layer
         source = asm.get(t if node is None else node.inputs[0], Domain.AI)
         asm.conv(layer, source, asm.buffer(Memory.AI, U8, t.shape[1:], t), out, None)
 

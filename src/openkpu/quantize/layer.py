@@ -27,6 +27,8 @@ MOST_MUL, MOST_ADD = 1 << (BN_MUL_BITS - 1), 1 << (BN_ADD_BITS - 1)
 UNIT_BITS = 16
 LEAST_UNIT_BITS = 6
 """Batch-norm units per output count: 2**16. The activation then needs a shift of 30 for slope 1, within the 31 used."""
+GAIN_BITS = 13
+"""Bits that batch norm's factor keeps where weights of 16 bits would make it small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +103,24 @@ def make_layer(
     wq: NDArray[np.int64] | None = None,
     ws: NDArray[np.float64] | None = None,
     bias: NDArray[np.float64] | None = None,
-    weight_zero: int = weights.ZERO_POINT,
+    weight_zero: int | None = None,
+    weight_bits: int = 8,
 ) -> QuantizedLayer:
     """Quantise one layer.
 
     ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
     is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero``
-    must lie in 0..255. Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
+    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape
     if wq is None or ws is None:
         we = effective_weights(spec, qin)
-        ws = weights.scales(we.reshape(oc, -1))
-        wq = weights.quantize(we, ws)
+        ws = weights.scales(we.reshape(oc, -1)) if weight_bits == 8 else fine_scales(we, qin, qout)
+        wq = weights.quantize(we, ws, weight_bits)
+    if weight_zero is None:
+        weight_zero = weights.zero_point(weight_bits)
+    weight_bytes = weight_bits // 8
     real_bias = effective_bias(spec, qin) if bias is None else bias
     # real pre-activation = ws * alu + bias; output counts = that / qout.scale; units = counts * 2**bits
     reference = float(qout.scale.max())
@@ -137,7 +143,8 @@ def make_layer(
     fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, span, samples)
     _, stride, _ = POOLS[spec.pool]
     oh, ow = h // stride, w // stride
-    shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool)
+    shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool,
+                       weight_bytes=weight_bytes)  # fmt: skip
     per_load = channels_per_load(shape)
     lin, lout = FeatureMapLayout(c, h, w), FeatureMapLayout(oc, oh, ow)
     registers = LayerRegisters(
@@ -153,7 +160,7 @@ def make_layer(
         pool_type=POOLS[spec.pool][0],
         pad_value=zx,
         load_time=1 if spec.depthwise else load_count(shape),
-        para_size=wq[0].size * per_load,
+        para_size=wq[0].size * per_load * weight_bytes,
         channel_switch_addr=lin.channel_lines,
         row_switch_addr=lin.row_lines,
         coef_group=lin.group,
@@ -168,9 +175,22 @@ def make_layer(
         dma_total_byte=oh * ow * oc,
     )
     layer = KpuLayer(
-        registers, (wq + weight_zero).astype(np.uint8), BatchNorm(mul, add.astype(np.int64), shift), fit.table
+        registers, (wq + weight_zero).astype(f"u{weight_bytes}"), BatchNorm(mul, add.astype(np.int64), shift), fit.table
     )
     return QuantizedLayer(layer, fit, conv_bits, bn_bits)
+
+
+def fine_scales(we: NDArray[np.float64], qin: QParams, qout: QParams) -> NDArray[np.float64]:
+    """Return the scales of effective weights (oc, ...) for 16 bits.
+
+    The finer the weights, the smaller the factor that batch norm multiplies by, and its rounding counts too: it keeps
+    ``GAIN_BITS``. The convolution result stays within the accumulator for any input.
+    """
+    flat = we.reshape(len(we), -1)
+    least_gain = 2.0 ** (GAIN_BITS - BN_SHIFT_MAX - UNIT_BITS)
+    furthest = max(255 - qin.zero_point, qin.zero_point)
+    widest = np.abs(flat).sum(1) * furthest / 2.0 ** (ACCUMULATOR_BITS - 2)
+    return weights.fine_scales(flat, np.maximum(least_gain * qout.scale, widest))
 
 
 def _batch_norm(gain: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
-from openkpu.quantize import domains, ranges, weights
+from openkpu.quantize import domains, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
-from openkpu.quantize.layer import QuantizedLayer, effective_weights, layer_spec, make_layer
+from openkpu.quantize.layer import QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
 from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
 from openkpu.quantize.params import QParams
-from openkpu.quantize.result import Quantized, Way
+from openkpu.quantize.result import CLIPPING_HANDICAP_DB, SPREAD_HANDICAP_DB, Quantized, Way, handicap
 from openkpu.quantize.rounding import Correlation, compensated, correlation
+from openkpu.quantize.search import Search
 from openkpu.quantize.taps import tap_means
 from openkpu.quantize.tensor_runner import TensorRunner, batched
 from openkpu.quantize.tensors import Assignment
@@ -33,12 +34,6 @@ Array = NDArray[Any]
 CORRECTION_PICTURES: Final = 16
 TRIAL_PICTURES: Final = 6
 TRIALS: Final = 7
-CLIPPING_HANDICAP_DB: Final = 3.0
-"""By how much a method that clips must be better than min-max. Pictures held back from calibration often resemble the
-others (frames of one video), so they flatter tight ranges; on foreign pictures min-max was best or close to it."""
-SPREAD_HANDICAP_DB: Final = 0.5
-FULL_HANDICAP_SNR_DB: Final = 20.0
-"""Under this SNR the handicaps shrink in proportion: where noise rules, small differences are real."""
 
 
 class Quantizer:
@@ -49,10 +44,12 @@ class Quantizer:
         graph: Graph,
         input_params: QParams | None,
         *,
+        weight_bits: int = 8,
         threads: int = 1,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.graph = graph
+        self.weight_bits = weight_bits
         self.input_params = input_params
         self.users = graph.users()
         self.threads = threads
@@ -77,25 +74,27 @@ class Quantizer:
         )
 
     # -- choosing -------------------------------------------------------------------------------------------------
-    def choose(self, c: Calibration, method: str = "auto") -> Quantized:
+    def choose(self, c: Calibration, method: str = "auto", target_db: float | None = None) -> Quantized:
         """Return the result of the best way. ``method`` is "auto" or a name of ``ranges.METHODS``.
+
+        ``target_db``: search on (``search``) until the SNR is this high; E416 when it cannot be searched for.
 
         The ways are compared on pictures that had no part in choosing the numbers; the winner then sees all of them.
         """
         count = len(c.pictures)
+        if target_db is not None:
+            search.check(target_db, count)
         judged = [int(i) for i in np.linspace(0, count - 1, min(TRIAL_PICTURES, count // 4)).round()]
         fitted = [i for i in range(count) if i not in judged]
         judged = judged or fitted
         corrected = fitted[:: max(1, len(fitted) // TRIAL_PICTURES)][:TRIAL_PICTURES]
         tried: dict[Way, float] = {}
 
-        def best_of(best: Way | None, ways: list[Way], handicap: float) -> Way:
+        def best_of(best: Way | None, ways: list[Way], least: float) -> Way:
             for way in ways:
                 tried[way] = self.quantize(c, way, fitted, corrected, judged).snr_db
                 self.progress("quantise", len(tried), TRIALS)
-                if best is None or tried[way] > tried[best] + handicap * float(
-                    np.clip(tried[best] / FULL_HANDICAP_SNR_DB, 0, 1)
-                ):
+                if best is None or tried[way] > tried[best] + handicap(least, tried[best]):
                     best = way
             assert best is not None
             return best
@@ -104,12 +103,27 @@ class Quantizer:
         best = best_of(None, [first], 0.0)
         best = best_of(best, others, CLIPPING_HANDICAP_DB)
         best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)
+        searched, found_db = None, tried[best]
+        if target_db is not None:
+            best, searched = Search(self, c, target_db, fitted, corrected, judged).run(best)
+            found_db = searched.after_db
         everything = list(range(count))
         result = self.quantize(c, best, everything, everything[:CORRECTION_PICTURES], [], compensate=True)
-        result.snr_db = tried[best]
+        result.snr_db, result.searched = found_db, searched
+        if self.weight_bits == 16:
+            result.gain_db = found_db - self._with_8_bits(c, best, fitted, corrected, judged)
         result.tried = tried
         self.progress("quantise", TRIALS, TRIALS)
         return result
+
+    def _with_8_bits(
+        self, c: Calibration, way: Way, fitted: list[int], corrected: list[int], judged: list[int]
+    ) -> float:
+        self.weight_bits = 8
+        try:
+            return self.quantize(c, way, fitted, corrected, judged, compensate=True).snr_db
+        finally:
+            self.weight_bits = 16
 
     # -- one way --------------------------------------------------------------------------------------------------
     def quantize(
@@ -127,7 +141,8 @@ class Quantizer:
         Indices of pictures: ``fitted`` give the ranges, ``corrected`` run along for the bias correction, ``judged`` run
         along for the SNR (none: it stays -inf).
         """
-        result = Quantized(way, compensated=compensate)
+        feedback = compensate and self.weight_bits == 8 and way.damping < np.inf
+        result = Quantized(way, compensated=feedback, weight_bits=self.weight_bits)
         result.params = self.assignment.assign({k: s.of(fitted) for k, s in c.statistics.items()}, way)
         pictures = c.pictures[[*corrected, *judged]]
         pre_means = {k: np.mean([m[i] for i in corrected], axis=0) for k, m in c.pre_means.items()}
@@ -214,13 +229,11 @@ class Quantizer:
         qout = result.params[id(node.output)]
         w = np.asarray(spec.w, np.float64)
         we = effective_weights(spec, qin)
-        key = (id(node), (qin.scale / qin.scale.max()).tobytes())
-        if key not in self._weights:
-            unit = we / qin.scale.max()
-            ws = weights.scales(unit.reshape(len(unit), -1))
-            self._weights[key] = weights.quantize(unit, ws), ws
-        wq, ws = self._weights[key]
-        ws = ws * qin.scale.max()
+        if result.weight_bits == 16:
+            ws = fine_scales(we, qin, qout)
+            wq = weights.quantize(we, ws, 16)
+        else:
+            wq, ws = self._rounded(node, we, qin)
         if result.compensated:
             wq = compensated(we, ws, self._correlation(node, x, qin.zero_point, result), node.attrs["depthwise"])
         # what the quantised layer would give on average, and what the float one gives
@@ -232,7 +245,21 @@ class Quantizer:
         s = c.statistics[id(node.output)]
         samples = c.pre_samples.get(id(node))
         span = (float(samples.min()), float(samples.max())) if samples is not None else s.extremes
-        return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias)
+        bits = result.weight_bits
+        return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias, weight_bits=bits)
+
+    def _rounded(
+        self, node: Node, we: NDArray[np.float64], qin: QParams
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Round to 8 bits; ways that scale the input's channels alike share the search for the scales."""
+        largest = qin.scale.max()
+        key = (id(node), (qin.scale / largest).tobytes())
+        if key not in self._weights:
+            unit = we / largest
+            ws = weights.scales(unit.reshape(len(unit), -1))
+            self._weights[key] = weights.quantize(unit, ws), ws
+        wq, ws = self._weights[key]
+        return wq, ws * largest
 
     @staticmethod
     def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
@@ -240,5 +267,5 @@ class Quantizer:
         depthwise = node.attrs["depthwise"]
         key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0))
         if key not in result.correlations:
-            result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise)
+            result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise, result.way.damping)
         return result.correlations[key]

@@ -31,16 +31,18 @@ class Correlation:
     factors: list[NDArray[np.float32]]
 
 
-def correlation(x: NDArray[np.uint8], kernel: int, zero_point: int, pool: str, depthwise: bool) -> Correlation:
-    """Look at a layer's inputs (N, C, H, W) on calibration pictures."""
+def correlation(
+    x: NDArray[np.uint8], kernel: int, zero_point: int, pool: str, depthwise: bool, damping: float = DAMPING
+) -> Correlation:
+    """Look at a layer's inputs (N, C, H, W) on calibration pictures; ``damping``: how little they are trusted."""
     windows = _windows(x, kernel, zero_point, pool)  # (C, k*k, n)
     if depthwise:
-        return Correlation([_factor(windows @ windows.transpose(0, 2, 1))])
+        return Correlation([_factor(windows @ windows.transpose(0, 2, 1), damping)])
     c, taps, n = windows.shape
     columns = windows.reshape(c * taps, n)
     step = max(1, LARGEST_BLOCK // taps) * taps
     parts = (columns[first : first + step] for first in range(0, c * taps, step))
-    return Correlation([_factor((part @ part.T)[None]) for part in parts])
+    return Correlation([_factor((part @ part.T)[None], damping) for part in parts])
 
 
 def compensated(w: Floats, scale: Floats, inputs: Correlation, depthwise: bool) -> NDArray[np.int64]:
@@ -57,11 +59,11 @@ def compensated(w: Floats, scale: Floats, inputs: Correlation, depthwise: bool) 
     return result.reshape(w.shape).astype(np.int64)
 
 
-def _factor(h: NDArray[Any]) -> NDArray[np.float32]:
+def _factor(h: NDArray[Any], damping: float) -> NDArray[np.float32]:
     """Return U with ``inverse(h) = U.T @ U`` for second moments (batch, d, d), damped so that the inverse exists."""
     h = h.astype(np.float64)
     diagonal = np.einsum("bii->bi", h)
-    h = h + np.eye(h.shape[1]) * (DAMPING * diagonal.mean(1) + 1e-6)[:, None, None]
+    h = h + np.eye(h.shape[1]) * (damping * diagonal.mean(1) + 1e-6)[:, None, None]
     return np.asarray(np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1), np.float32)
 
 

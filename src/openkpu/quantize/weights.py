@@ -1,6 +1,6 @@
-"""Weights: symmetric, one scale for each output channel, zero point 128.
+"""Weights: symmetric, one scale for each output channel; zero point 128, or 32768 where they have 16 bits.
 
-The scale comes from a small search for the least squared error. Rows with few weights (an identity, a sum of two maps)
+The scale of 8-bit weights comes from a small search for the least squared error. Rows with few weights (an identity, a sum of two maps)
 get a finer search, since with a suitable scale all their weights are whole numbers almost exactly.
 """
 
@@ -32,6 +32,21 @@ def scales(w: NDArray[Any]) -> NDArray[np.float64]:
         for k in range(127, 31, -1):
             _improve(w, base * 127 / k, few, best, result)
     return result
+
+
+def zero_point(bits: int) -> int:
+    """Return the number that stands for 0 in weights of 8 or 16 bits."""
+    return 1 << (bits - 1)
+
+
+def fine_scales(w: NDArray[Any], coarsest: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
+    """Return the scale of each row of float weights (oc, n) for 16 bits: the finest that holds its largest weight.
+
+    Not under ``coarsest``, the scale under which the factors behind the layer lose more than the weights gain.
+    """
+    top = np.abs(np.asarray(w, np.float64)).max(1) / (zero_point(16) - 1)
+    least = top[top > 0].min(initial=np.inf)
+    return np.maximum(np.where(top > 0, top, least if np.isfinite(least) else 1.0), coarsest)
 
 
 def on_grid(w: NDArray[Any]) -> NDArray[np.float64]:
@@ -73,7 +88,8 @@ def _improve(
     result[index] = s[index]
 
 
-def quantize(w: NDArray[Any], scale: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Round float weights (oc, ...) to whole numbers -128..127."""
+def quantize(w: NDArray[Any], scale: NDArray[np.float64], bits: int = 8) -> NDArray[np.int64]:
+    """Round float weights (oc, ...) to whole numbers -128..127, or those of 16 bits."""
     s = scale.reshape(-1, *[1] * (w.ndim - 1))
-    return np.clip(np.rint(w / s), -128, 127).astype(np.int64)
+    half = zero_point(bits)
+    return np.clip(np.rint(w / s), -half, half - 1).astype(np.int64)

@@ -45,6 +45,8 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
             *_firmware(report),
             ("accuracy", _accuracy(report)),
             ("ranges", report.way),
+            *_search(report),
+            *_weights(report),
             ("on the chip", _time(report)),
             ("compiled in", f"{report.seconds:.1f} s"),
         ]
@@ -75,6 +77,26 @@ def _firmware(report: Report) -> list[tuple[str, list[Cell]]]:
         f"does not fit, {words.size(-left)} too much", words.WARN
     )  # fmt: skip
     return [("firmware", [f"{report.firmware}: ", fits])]
+
+
+def _search(report: Report) -> list[tuple[str, list[Cell]]]:
+    """Return the line about the search, if there was one."""
+    s = report.searched
+    if s is None:
+        return []
+    end: Cell = ("reached", words.GOOD) if s.reached else ("not reached: nothing tried helps further", words.WARN)
+    tried = f"{words.plural(len(s.trials), 'way')} tried, {sum(t.kept for t in s.trials[1:])} kept: "
+    steps = f"{words.decibels(s.before_db)} -> {words.decibels(s.after_db)}, wished {words.decibels(s.target_db)} "
+    return [("search", [tried + steps, end])]
+
+
+def _weights(report: Report) -> list[tuple[str, list[Cell]]]:
+    """Return the line about 16-bit weights, if the file has them."""
+    if report.weight_bits == 8 or report.weight_gain_db is None:
+        return []
+    small = report.weight_gain_db < 1
+    verdict: Cell = (", not worth twice the size", words.WARN) if small else ""
+    return [("weights", [f"16 bits: {report.weight_gain_db:+.1f} dB against 8 bits", verdict])]
 
 
 def _time(report: Report) -> list[Cell]:

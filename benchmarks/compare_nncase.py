@@ -27,6 +27,7 @@ from jobs import Array, Job, Score, load_jobs, reference, score
 from models import CALIBRATION_PICTURES, mobilenet_job, noise_pictures
 from results import Result, run_nncase
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -39,9 +40,10 @@ def compile_openkpu(job: Job, target: str, options: dict[str, Any]) -> Result:
     import openkpu
 
     calibration = job.nchw(job.pictures("calib"))
-    wall, cpu = time.perf_counter(), time.process_time()
     mean, std = list(job.mean), list(job.std)
-    compiled = openkpu.compile(job.model, calibration=calibration, target=target, mean=mean, std=std, **options)
+    compiler = openkpu.compile  # imports it
+    wall, cpu = time.perf_counter(), time.process_time()
+    compiled = compiler(job.model, calibration=calibration, target=target, mean=mean, std=std, **options)
     result = Result(target=target, compile_s=time.perf_counter() - wall, compile_cpu_s=time.process_time() - cpu)
     model = compiled.model
     runs = [model.run(picture) for picture in job.nchw(job.pictures("eval"))]
@@ -63,13 +65,13 @@ def compile_openkpu(job: Job, target: str, options: dict[str, Any]) -> Result:
 
 def try_openkpu(job: Job, targets: tuple[str, ...], options: dict[str, Any]) -> Result:
     """`compile_openkpu` for the first target that can express the model; a failure becomes a row with its error."""
-    from openkpu.errors import UnsupportedError
+    from openkpu.errors import MemoryLimitError, UnsupportedError
 
     failed = Result(error="no target")
     for target in targets:
         try:
             return compile_openkpu(job, target, options)
-        except UnsupportedError as error:
+        except (MemoryLimitError, UnsupportedError) as error:
             failed = Result(target=target, error=f"{target}: {str(error).splitlines()[0]}")
         except Exception as error:
             text = str(error).splitlines()[0] if str(error) else ""
@@ -146,7 +148,7 @@ def table_of(rows: list[Row]) -> Table:
             pair(mine.snr_db if mine else None, theirs.snr_db if theirs else None, ".1f"),
             number(row.gain_db, "+.1f"),
             *(figures if first else [""] * len(figures)),
-            " | ".join(f"{who}: {r.error}" for who, r in (("OpenKPU", a), ("nncase", b)) if r.error and first),
+            escape(" | ".join(f"{who}: {r.error}" for who, r in (("OpenKPU", a), ("nncase", b)) if r.error and first)),
         )
     return table
 

@@ -1,4 +1,4 @@
-"""What one compiler made of a model, and nncase 1.9's side of it: run in its own interpreter, kept for the next time."""
+"""What one compiler made of a model; nncase 1.9's side is run in its own interpreter and kept for the next time."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -172,6 +173,12 @@ class Piece:
 
 def pieces(expr: Expr) -> list[Piece] | None:
     """Return the straight pieces of a continuous piecewise-linear function; None for others and for over 12 pieces."""
+    found = _pieces(expr)
+    return None if found is None else list(found)
+
+
+@lru_cache(1024)
+def _pieces(expr: Expr) -> tuple[Piece, ...] | None:
     kinks = linear_kinks(expr)
     if kinks is None or len(kinks) > 11:
         return None
@@ -189,7 +196,7 @@ def pieces(expr: Expr) -> list[Piece] | None:
         if result and abs(result[-1].slope - slope) < 1e-9 and abs(result[-1].offset - offset) < 1e-9:
             continue
         result.append(Piece(low, slope, offset))
-    return result
+    return tuple(result)
 
 
 MOST_KINKS: Final = 24

@@ -110,7 +110,8 @@ def make_layer(
 
     ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
     is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero``
-    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
+    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. Raises ``UnsupportedError`` E230 when the
+    numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape

@@ -246,6 +246,11 @@ MODEL = ((1, 3, 8, 8), lambda b: b.conv(b.x, 4, 3))
         ({"input_range": (0.0, 1.0)}, "E412"),
         ({"target": "v9"}, "E201"),
         ({"range_method": "guess"}, "E411"),
+        ({"weight_bits": 4}, "E414"),
+        ({"weight_bits": 16, "target": "v4"}, "E414"),
+        ({"target_snr": float("nan")}, "E416"),
+        ({"target_snr": 0.0}, "E416"),
+        ({"target_snr": 30.0}, "E416"),  # five pictures
         ({"calibration": [np.full((3, 8, 8), np.nan, np.float32)]}, "E4"),
         ({"calibration": [np.zeros((3, 9, 8), np.uint8)]}, "E4"),
     ],

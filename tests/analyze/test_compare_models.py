@@ -134,3 +134,21 @@ def test_progress_is_told(net, compiled, pictures):
     seen: list[tuple[str, int, int]] = []
     openkpu.compare(net, compiled.model, pictures, samples=3, progress=lambda *a: seen.append(a))
     assert seen == [("compare", 1, 3), ("compare", 2, 3), ("compare", 3, 3)]
+
+
+def test_explain_studies_each_layer_alone(tmp_path):
+    path = network(tmp_path / "net.onnx")
+    pictures = list(np.random.default_rng(0).integers(0, 256, (6, 3, 12, 12), np.uint8))
+    compiled = openkpu.compile(path, calibration=pictures, mean=127.5, std=127.5)
+    plain = openkpu.compare(path, compiled.model, pictures, mean=127.5, std=127.5)
+    told = openkpu.compare(path, compiled.model, pictures, mean=127.5, std=127.5, explain=True)
+    assert [v.alone_db for v in plain.layers] == [None] * len(plain.layers)
+    assert plain.advice == ()
+    assert len(told.layers) >= 2
+    for before, after in zip(plain.layers, told.layers, strict=True):
+        assert after.snr_db == before.snr_db
+        assert after.alone_db is not None
+        assert after.alone_db > 25
+    # the first layer has nothing before it
+    assert abs(told.layers[0].alone_db - told.layers[0].snr_db) < 3
+    assert told.layers[-1].alone_db >= told.layers[-1].snr_db - 1

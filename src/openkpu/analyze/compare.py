@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.analyze.accuracy_advice import accuracy_advice
 from openkpu.analyze.fit import ChannelFit, Direct
 from openkpu.analyze.match import graphs_of, match
+from openkpu.analyze.study import STUDIED, Study
 from openkpu.api import Model, load
 from openkpu.errors import InputError
 from openkpu.kmodel.program import Step
@@ -40,13 +42,18 @@ DOUBTFUL_DB = 20.0
 
 @dataclass(frozen=True, slots=True)
 class LayerComparison:
-    """One KPU layer. ``step`` is its index in the kmodel, ``shape`` (channels, height, width) or (n,)."""
+    """One KPU layer. ``step`` is its index in the kmodel, ``shape`` (channels, height, width) or (n,).
+
+    ``snr_db`` is accumulated: what arrives there, with all that was lost before; ``alone_db`` what the layer gives on
+    the float model's own values (with ``explain``).
+    """
 
     step: int
     layer: str
     shape: tuple[int, ...]
     snr_db: float
     cosine: float
+    alone_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    advice: tuple[str, ...] = ()
+    """With ``explain``: what costs accuracy, and what helps."""
 
     def worst(self, n: int = 3) -> tuple[LayerComparison, ...]:
         """Return the layers with the lowest SNR, worst first."""
@@ -109,13 +118,16 @@ def compare(
     outputs: Sequence[str] | None = None,
     samples: int | None = None,
     threads: int = 1,
+    explain: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Comparison:
     """Run the float model and the kmodel on the same pictures and measure how far they are apart.
 
     ``data`` is what ``compile`` takes as calibration (other pictures tell more); ``mean`` to ``outputs`` are as in
     ``compile`` and must be what the kmodel was compiled with. SNR is 10 log10(sum ref^2 / sum err^2) over all
-    pictures. ``InputError`` E431 when inputs or outputs do not belong together, E432 when there are no pictures.
+    pictures. ``explain``: study each layer on its own too (``LayerComparison.alone_db``, ``Comparison.advice``), on up
+    to eight of the pictures. ``InputError`` E431 when inputs or outputs do not belong together, E432 when there are no
+    pictures.
     """
     from openkpu.compiler import pixels
     from openkpu.float.data import load_samples
@@ -151,6 +163,14 @@ def compare(
         if progress is not None:
             progress("compare", count, len(loaded))
     layers = tuple(_layer(i, n, fits[i]) for i, n in (nodes or {}).items())
+    advice: tuple[str, ...] = ()
+    if explain and nodes and params is not None:
+        pictures = [_raw(np.asarray(s.array), params).reshape(source.shape[1:]) for s in loaded]
+        chosen = pictures[:: max(1, len(pictures) // STUDIED)][:STUDIED]
+        studies = Study(graph, chip.program, nodes, params).run(chosen, progress)
+        alone = {s.step: s.alone_db for s in studies}
+        layers = tuple(replace(v, alone_db=alone.get(v.step)) for v in layers)
+        advice = (*accuracy_advice(studies),)
     notes = (FIT_NOTE,) if nodes is not None else (UNMATCHED_NOTE,)
     results = tuple(end.result() for end in ends)
     return Comparison(
@@ -163,6 +183,7 @@ def compare(
         (PREPROCESSING_WARNING,) if any(r.unlike for r in results) else (),
         None if params is None else tuple(float(v) for v in params.zero_point - params.offset / params.scale),
         None if params is None else tuple(float(v) for v in 1 / params.scale),
+        advice,
     )
 
 

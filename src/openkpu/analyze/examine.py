@@ -12,20 +12,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.analyze.accuracy_advice import MOST, accuracy_advice
 from openkpu.analyze.advice import advice
 from openkpu.analyze.compare import Comparison, compare
 from openkpu.analyze.inspect import Inspection, inspect, summarize
 from openkpu.analyze.match import graphs_of, match
 from openkpu.analyze.predict import Ranking, is_vector, rank
 from openkpu.analyze.profile import Profile, profile
-from openkpu.analyze.study import LayerStudy, Study
+from openkpu.analyze.study import STUDIED, LayerStudy, Study
 from openkpu.analyze.yolo import Box, decode
 from openkpu.api import Model
 from openkpu.errors import InputError
 from openkpu.graph.ir import Graph, Node
 
-STUDIED: Final = 8
-"""Pictures on which each layer is studied on its own; the comparison uses all."""
 SHOWN: Final = 12
 """Pictures that the report shows."""
 LEAST_SIDE: Final = 160
@@ -123,7 +122,7 @@ def examine(
         tuple(layers),
         tuple(shown.look(name, array) for name, array in _spread(pictures, SHOWN)),
         None if labels is None else tuple(labels),
-        (*_accuracy_advice(comparison, layers), *advice(times)),
+        (*[*comparison.warnings, *accuracy_advice(layers)][:MOST], *advice(times)),
     )
 
 
@@ -195,27 +194,3 @@ def _jpeg(array: NDArray[np.uint8]) -> tuple[bytes, tuple[int, int]]:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return file.getvalue(), image.size
-
-
-def _accuracy_advice(comparison: Comparison, layers: Sequence[LayerStudy]) -> list[str]:
-    """Say what costs accuracy, in words."""
-    found = list(comparison.warnings)
-    weak = sorted((layer for layer in layers if layer.alone_db < 25), key=lambda layer: layer.alone_db)[:3]
-    for layer in weak:
-        found.append(
-            f"{layer.layer} alone reaches only {layer.alone_db:.1f} dB: its values or weights span more than 8 bits "
-            "can hold. More typical calibration pictures, or training with smaller weights there, help most."
-        )
-    for layer in layers:
-        if layer.at_limits[1] > 0.01:
-            found.append(
-                f"{layer.layer} is at its upper limit for {100 * layer.at_limits[1]:.1f} % of its values: the "
-                "calibration pictures did not show values as large as these."
-            )
-    for layer in layers:
-        if layer.curve is not None and layer.curve.worst > 6:
-            found.append(
-                f"The 16 segments of {layer.layer} miss its function by up to {layer.curve.worst:.0f} of 255 counts; "
-                "a function with fewer bends fits better."
-            )
-    return found[:6]

@@ -28,6 +28,8 @@ from openkpu.runtime.session import Session
 if TYPE_CHECKING:
     from openkpu.quantize.params import QParams
 
+STUDIED: Final = 8
+"""Pictures on which each layer is studied on its own; a comparison uses all."""
 BINS: Final = 64
 """Bars of a histogram: four byte values each."""
 

@@ -23,6 +23,9 @@ def compare(
     outputs: options.Outputs = None,
     samples: options.Samples = None,
     threads: options.Threads = 1,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also show what each layer loses on its own, and say what helps.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure what 8 bits cost: the float model against the kmodel, layer by layer and at the outputs.
@@ -36,6 +39,7 @@ def compare(
     \b
     Examples:
       kpu compare net.onnx net.kmodel --data photos/
+      kpu compare net.onnx net.kmodel --data photos/ --explain
       kpu compare net.onnx net.kmodel --data photos/ --samples 8 --json | jq .outputs
 
     Read on: kpu compile --help (--method, more calibration pictures). In Python: openkpu.compare(model, kmodel, data).
@@ -58,6 +62,7 @@ def compare(
             outputs=options.names(outputs),
             samples=samples,
             threads=threads,
+            explain=explain,
             progress=move,
         )
     if as_json:

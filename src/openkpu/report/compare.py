@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from openkpu.report import words
@@ -26,12 +27,14 @@ def show(c: Comparison, printer: Printer) -> None:
     if c.layers:
         printer.heading("Layers", f"SNR against float, the bar ends at {FULL:.0f} dB")
         worst = {layer.step for layer in c.worst()} if len(c.layers) > 3 else set()
+        alone = any(v.alone_db is not None for v in c.layers)
         columns = [
             Column("step", right=True),
             Column("layer", flexible=True, names=True),
             Column("shape", optional=1),
             Column("SNR", right=True),
             Column(""),
+            *([Column("alone", right=True)] if alone else []),
             Column("cosine", right=True),
             Column(""),
         ]
@@ -40,7 +43,7 @@ def show(c: Comparison, printer: Printer) -> None:
                 str(v.step),
                 v.layer,
                 (words.shape(v.shape), words.DIM),
-                *_likeness(v.snr_db, v.cosine, printer),
+                *_likeness(v.snr_db, v.cosine, printer, [_alone(v.alone_db)] if alone else []),
                 ("worst", words.DIM) if v.step in worst else "",
             ]
             for v in c.layers
@@ -72,6 +75,10 @@ def show(c: Comparison, printer: Printer) -> None:
         short = words.shorten_names([v.layer for v in c.worst()], 36)
         names = ", ".join(f"{n} ({words.decibels(v.snr_db)})" for n, v in zip(short, c.worst(), strict=True))
         printer.paragraph(names, mark="Worst layers: ")
+    if c.advice:
+        printer.heading("What helps")
+        for sentence in c.advice:
+            printer.paragraph(sentence, indent=2, mark="- ")
     for note in c.notes:
         printer.paragraph(note, style=words.DIM)
 
@@ -82,10 +89,15 @@ def _numbers(values: tuple[float, ...]) -> str:
     return shown[0] if len(set(shown)) == 1 else f"[{', '.join(shown)}]"
 
 
-def _likeness(db: float, cosine: float, printer: Printer) -> list[Cell]:
+def _alone(db: float | None) -> Cell:
+    return "" if db is None else (words.decibels(db), words.snr_style(db))
+
+
+def _likeness(db: float, cosine: float, printer: Printer, beside: Sequence[Cell] = ()) -> list[Cell]:
     style = words.snr_style(db)
     return [
         (words.decibels(db), style),
         (words.bar(db / FULL, 15, ascii_only=printer.ascii_only), style),
+        *beside,
         f"{cosine:.5f}",
     ]

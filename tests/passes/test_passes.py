@@ -238,7 +238,7 @@ CASES = {
         softmax_of_pairs,
         SHAPE,
         lambda b: b.softmax(b.reshape(b.transpose(b.conv(b.x, 4), 0, 2, 3, 1), 1, 72, 2), 2),
-        ["Conv", "Transpose", "Reshape", "Sigmoid"],
+        ["Conv", "Sigmoid", "Transpose", "Reshape"],
     ),
     "softmax of two channels": (softmax_of_pairs, SHAPE, lambda b: b.softmax(b.conv(b.x, 2), 1), ["Conv", "Sigmoid"]),
     "softmax of pairs, shared": (

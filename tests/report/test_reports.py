@@ -13,6 +13,7 @@ from openkpu.analyze.predict import Prediction, rank
 from openkpu.analyze.yolo import Box
 from openkpu.estimate.bar import Estimate
 from openkpu.lower.context import Decision
+from openkpu.quantize.search import Searched, Trial
 from openkpu.report import check, compare, run
 from openkpu.report import compile as card
 from openkpu.report.console import Printer
@@ -94,6 +95,11 @@ def report(**changes):
         "kpu_segments": 1,
         "time": Estimate(12345.0, 11000.0, 15000.0),
         "seconds": 1.25,
+        "firmware": None,
+        "firmware_bytes_left": None,
+        "searched": None,
+        "weight_bits": 8,
+        "weight_gain_db": None,
         "warnings": ("careful " * 20,),
     }
     return SimpleNamespace(**values | changes)
@@ -116,6 +122,16 @@ def test_card():
         "1.2 s",
     ):
         assert part in text, part
+
+
+def test_card_tells_of_the_search_and_of_16_bit_weights():
+    trials = (Trial("minmax", 28.0, True), Trial("mse", 27.0, False), Trial("kl", 33.0, True))
+    changed = report(searched=Searched(35.0, 28.0, 33.0, trials), weight_bits=16, weight_gain_db=0.2)
+    text = printed(lambda p: card.show(changed, p, output="net.kmodel", notes=[], next_commands=[]))
+    assert fits(text)
+    flat = " ".join(text.split())
+    assert "28.0 dB -> 33.0 dB in 3 trials; 35.0 dB wished, not reached" in flat
+    assert "16 bits: +0.2 dB against 8 bits, not worth twice the size" in flat
 
 
 def comparison(layers):

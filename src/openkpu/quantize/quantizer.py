@@ -33,7 +33,7 @@ from openkpu.quantize.tensors import Assignment
 Array = NDArray[Any]
 CORRECTION_PICTURES: Final = 16
 TRIAL_PICTURES: Final = 6
-TRIALS: Final = 6
+TRIALS: Final = 7
 
 
 class Quantizer:
@@ -102,6 +102,8 @@ class Quantizer:
         first, *others = [Way(m, 0.5) for m in (ranges.AUTO if method == "auto" else [method])]
         best = best_of(None, [first], 0.0)
         best = best_of(best, others, CLIPPING_HANDICAP_DB)
+        if method == "auto" and tried[best] < ranges.HARD_DB:
+            best = best_of(best, [Way(m, 0.5) for m in ranges.HARD], CLIPPING_HANDICAP_DB)
         best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)
         searched, found_db = None, tried[best]
         if target_db is not None:

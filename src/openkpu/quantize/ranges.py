@@ -94,4 +94,7 @@ METHODS: Final[dict[str, Callable[[Statistics], Range]]] = {
 }
 
 AUTO: Final = ("minmax", "percentile", "mse")
-"""What "auto" tries. Not kl: on every model measured it was the worst by several dB, and it takes the longest."""
+"""What "auto" tries first."""
+HARD: Final = ("kl",)
+"""What it tries where those stay under ``HARD_DB``: slow, and elsewhere the worst by several dB."""
+HARD_DB: Final = 24.0

@@ -84,10 +84,9 @@ def _search(report: Report) -> list[tuple[str, list[Cell]]]:
     s = report.searched
     if s is None:
         return []
-    end: Cell = ("reached", words.GOOD) if s.reached else ("not reached: nothing tried helps further", words.WARN)
-    tried = f"{words.plural(len(s.trials), 'way')} tried, {sum(t.kept for t in s.trials[1:])} kept: "
-    steps = f"{words.decibels(s.before_db)} -> {words.decibels(s.after_db)}, wished {words.decibels(s.target_db)} "
-    return [("search", [tried + steps, end])]
+    end: Cell = ("reached", words.GOOD) if s.reached else ("not reached", words.WARN)
+    steps = f"{words.decibels(s.before_db)} -> {words.decibels(s.after_db)} in {words.plural(len(s.trials), 'trial')}; "
+    return [("search", [f"{steps}{words.decibels(s.target_db)} wished, ", end])]
 
 
 def _weights(report: Report) -> list[tuple[str, list[Cell]]]:

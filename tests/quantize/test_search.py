@@ -7,7 +7,7 @@ from graph_builders import Builder
 from openkpu.compiler import compile
 from openkpu.errors import InputError
 from openkpu.float.export import to_onnx
-from openkpu.quantize import search
+from openkpu.quantize import ranges, search
 from openkpu.quantize.result import CLIPPING_HANDICAP_DB, handicap
 
 
@@ -60,3 +60,13 @@ def test_what_cannot_be_searched_for_is_refused(target, pictures):
         search.check(target, pictures)
     assert caught.value.code == "E416"
     search.check(30, 16)
+
+
+def test_auto_clips_only_where_min_max_is_poor():
+    """Range methods that clip are tried only under ``FAIR_DB``."""
+    report = compile(network(), calibration=PICTURES, mean=127.5, std=64.0)
+    tried = report.quantized.tried
+    first = next(db for way, db in tried.items() if way.method == "minmax")
+    assert {way.method for way in tried} == ({"minmax"} if first >= ranges.FAIR_DB else {"minmax", "percentile", "mse"})
+    named = compile(network(), calibration=PICTURES, mean=127.5, std=64.0, range_method="mse")
+    assert {way.method for way in named.quantized.tried} == {"mse"}

@@ -99,9 +99,9 @@ class Quantizer:
             assert best is not None
             return best
 
-        first, *others = [Way(m, 0.5) for m in (ranges.AUTO if method == "auto" else [method])]
-        best = best_of(None, [first], 0.0)
-        best = best_of(best, others, CLIPPING_HANDICAP_DB)
+        best = best_of(None, [Way("minmax" if method == "auto" else method, 0.5)], 0.0)
+        if method == "auto" and tried[best] < ranges.FAIR_DB:
+            best = best_of(best, [Way(m, 0.5) for m in ranges.AUTO], CLIPPING_HANDICAP_DB)
         if method == "auto" and tried[best] < ranges.HARD_DB:
             best = best_of(best, [Way(m, 0.5) for m in ranges.HARD], CLIPPING_HANDICAP_DB)
         best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)

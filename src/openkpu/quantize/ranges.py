@@ -93,8 +93,9 @@ METHODS: Final[dict[str, Callable[[Statistics], Range]]] = {
     "kl": kl,
 }
 
-AUTO: Final = ("minmax", "percentile", "mse")
-"""What "auto" tries first."""
+AUTO: Final = ("percentile", "mse")
+"""What "auto" tries beside min-max where that stays under ``FAIR_DB``: above, none came out ahead by enough."""
+FAIR_DB: Final = 28.0
 HARD: Final = ("kl",)
 """What it tries where those stay under ``HARD_DB``: slow, and elsewhere the worst by several dB."""
 HARD_DB: Final = 24.0

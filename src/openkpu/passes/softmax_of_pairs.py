@@ -4,8 +4,8 @@ before: ``Softmax(Concat(Reshape(Transpose(Conv(x, w))), ...), axis=last)`` wher
 after:  ``Concat(Reshape(Transpose(Sigmoid(Conv(x, w')))))`` with ``w'[2i] = w[2i] - w[2i+1]``, ``w'[2i+1] = -w'[2i]``
 
 Exact: ``softmax(a, b) = (sigmoid(a - b), sigmoid(b - a))``, and a function of single values may come before movements.
-It serves the heads of SSD-like detectors: the V3 runtime has a softmax over one vector only, and the sigmoid becomes the
-activation of the convolution's KPU layer, where the CPU would need 2 us for each value.
+It serves the heads of SSD-like detectors: the V3 runtime has a softmax over one vector only, and the sigmoid becomes
+the activation of the convolution's KPU layer, where the CPU would need 2 us for each value.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ GC_TABLES: Final = 3 / (8 * GC_BLOCK)
 """Of the GC heap, its own tables: 2 bits a block for allocation, 1 for finalisers."""
 GC_AT_START: Final = 12 * 1024
 """What the boot script and the compiled script leave in use; boards report about 494 KB free of 512."""
+SPARE_PLANES: Final = "planes of a converted image"
+"""What ``maixpy.image`` calls the memory that to_grayscale(copy=1) takes and does not use."""
 NO_GC_MEMORY: Final = (
     "Out of normal MicroPython Heap Memory! Please reduce the resolution of the image you are running this "
     "algorithm on to bypass this issue!"
@@ -182,6 +184,12 @@ class Device:
         if address is None:
             self.collect()
             address = self.gc.allocate(max(size, 1), what)
+        if address is None and what == SPARE_PLANES:
+            self.warn(
+                "an image that was converted with copy=1 has planes that nothing fills, and there is no memory for them: "
+                "firmware from April 2020 on raises MemoryError here, older firmware does not make them; going on"
+            )
+            return 0
         if address is None:
             self.note(
                 f"GC heap: {what} wants {size:,} B; of {self.gc.size:,} B {self.gc.free:,} are free, "
@@ -194,7 +202,8 @@ class Device:
 
     def free(self, handle: int) -> None:
         """Give memory of the GC heap back."""
-        self.gc.release(handle)
+        if handle:
+            self.gc.release(handle)
 
     def discard(self, finaliser: Callable[[], None]) -> None:
         """Keep the finaliser of an object that nobody holds any more until the next collection, as MicroPython does."""

@@ -35,7 +35,16 @@ PROFILES: Final[dict[str, Firmware]] = {
     for f in (
         Firmware(
             "full",
-            "maixpy_k210, the full build (V3 and V4)",
+            "maixpy_k210, the full build v0.5.0 (V3 and V4)",
+            3_128_320,
+            True,
+            True,
+            "a user's v0.5.0 reports 2052 KB of free system heap with camera and display on",
+            approximate=True,
+        ),
+        Firmware(
+            "full-v0.6.2",
+            "maixpy_k210, the full build v0.6.2-15 (V3 and V4)",
             3_133_568,
             True,
             True,

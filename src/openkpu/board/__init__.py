@@ -1,1 +1,1 @@
-"""The virtual board: firmware builds and their memory, flash, SD card, camera, display, clock, and the process around them."""
+"""The virtual board: firmware builds and their memory, files, camera, display, clock, and the process around them."""

@@ -101,8 +101,8 @@ class Board:
     kfpkg or kmodel (FILE or FILE@ADDRESS), a list of those, or {address: file}. ``sd``: the folder of the SD card,
     where the script also writes; None: the script's own folder, and what it writes is dropped. ``camera``: a picture,
     a folder, a list of pictures, an animated GIF, a video, ``device:N``, or "pattern" (test bars, the default);
-    ``camera_fixed`` makes set_hmirror and set_vflip flip the pictures. ``display``: FILE.gif (all frames), FILE.png (the
-    last one), "window", or "none". ``frames`` ends the script after so many snapshots. ``time``: "chip" or "real".
+    ``camera_fixed`` makes set_hmirror and set_vflip flip the pictures. ``display``: FILE.gif (all frames), FILE.png
+    (the last one), "window", or "none". ``frames`` ends the script after so many snapshots. ``time``: "chip", "real".
     ``gc_heap`` in bytes. ``pins``: levels of input pins. ``presses``: keys, (pin, second).
 
     ``BoardError`` E6xx when something of this cannot be.
@@ -188,7 +188,7 @@ class Board:
                         f"the script resets the board again and again ({MAX_RESETS} times)",
                         where=str(path),
                         why="every start ends in machine.reset()",
-                        fix="Reset only when something must change, for example when gc_heap_size is not what you want.",
+                        fix="Reset only when something must change, as when gc_heap_size is not what you want.",
                     )
                 config = replace(config, resets=config.resets + 1, gc_heap=run.gc_heap)
             if recorder is not None:
@@ -252,16 +252,16 @@ class _Run:
                 stderr=log,
                 **_own_group(),
             )
-            assert process.stdin is not None and process.stdout is not None
-            board._process, board._commands = process, Sender(process.stdin)
+            commands, events = _pipe(process.stdin), _pipe(process.stdout)
+            board._process, board._commands = process, Sender(commands)
             try:
-                self._follow(board, process.stdout)
+                self._follow(board, events)
                 process.wait()
             finally:
                 board._commands = None
                 process.kill()
                 process.wait()
-                for stream in (process.stdin, process.stdout):
+                for stream in (commands, events):
                     with suppress(OSError):
                         stream.close()
         if not self.result.how:
@@ -335,7 +335,7 @@ class _Run:
             r.runs += 1
             r.run_us += f["us"]
         elif event.kind == "halt":
-            r.error = BoardError(**{k: v for k, v in f["error"].items()})
+            r.error = BoardError(**f["error"])
         elif event.kind == "end":
             r.code, r.how, r.written = f["code"], f["how"], f["written"]
             r.chip_us += f["us"]
@@ -366,6 +366,12 @@ def _own_group() -> dict[str, Any]:
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
+
+
+def _pipe(stream: Any) -> BinaryIO:
+    """A pipe of a process that was started with pipes."""
+    pipe: BinaryIO = stream
+    return pipe
 
 
 def _folder(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """The memory bill of a MaixPy board: who takes how much of the 6 MiB, and whether a model fits.
 
-Everything but the KPU's feature maps lives in main RAM: the firmware, its GC heap (the script's objects and images), and
-the system heap with the buffers of camera and display and the models. The sizes of buffers and models are the sizes
+Everything but the KPU's feature maps lives in main RAM: the firmware, its GC heap (the script's objects and images),
+and the system heap with the buffers of camera and display and the models. The sizes of buffers and models are the sizes
 that the firmware passes to ``malloc``.
 """
 
@@ -130,7 +130,10 @@ def camera_lines(width: int, height: int, *, dual: bool = False) -> list[Line]:
     """The frame buffers that ``sensor.set_framesize`` allocates."""
     pixels = -(-width * height * 2 // 128) * 128
     planes = -(-width * height * 3 // 64) * 64
-    one = [Line(f"camera {width}x{height}: RGB565", pixels), Line(f"camera {width}x{height}: planes for the KPU", planes)]
+    one = [
+        Line(f"camera {width}x{height}: RGB565", pixels),
+        Line(f"camera {width}x{height}: planes for the KPU", planes),
+    ]
     return one * (2 if dual else 1)
 
 
@@ -190,7 +193,8 @@ def advice(build: Firmware, spent: Bill, cost: ModelCost | None) -> Iterable[str
     second = [x for x in spent.lines if x.what.startswith("camera")]
     if len(second) > 2:
         gain = sum(x.bytes for x in second[2:])
-        yield f"sensor.reset() without dual_buff: frees {gain:,} B ({'enough' if gain >= missing else 'not enough alone'})"
+        enough = "enough" if gain >= missing else "not enough alone"
+        yield f"sensor.reset() without dual_buff: frees {gain:,} B ({enough})"
     if cost is not None and not cost.stream and cost.version == 3:
         yield "kpu.load_flash with the model byte-swapped: only the largest layer stays in RAM"
     yield f"a model that is {missing:,} B smaller (file and scratch buffer together)"

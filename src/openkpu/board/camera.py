@@ -61,11 +61,13 @@ class Stills:
         self._position = 0
 
     def next(self) -> tuple[object, Picture | None]:
+        """The next one's key."""
         key = self._keys[self._position % len(self._keys)]
         self._position += 1
         return key, None
 
     def load(self, key: object) -> Picture:
+        """Read it."""
         assert isinstance(key, tuple)
         return _open(key[0], key[1])
 
@@ -97,9 +99,11 @@ class Pattern:
     """Colour bars over a grey ramp, for scripts that only need some picture."""
 
     def next(self) -> tuple[object, Picture | None]:
+        """Always the same."""
         return PATTERN, None
 
     def load(self, key: object) -> Picture:
+        """Draw it."""
         bars = np.array([[i & 2, i & 4, i & 1] for i in (7, 6, 5, 4, 3, 2, 1, 0)], bool) * np.uint8(255)
         picture = np.repeat(bars[None], 240, 0).repeat(40, 1).astype(np.uint8)
         picture[180:] = np.linspace(0, 255, 320).astype(np.uint8)[None, :, None]
@@ -117,6 +121,7 @@ class Video:
             raise unreadable(f"device {what}" if isinstance(what, int) else str(what), "OpenCV cannot open it")
 
     def next(self) -> tuple[object, Picture | None]:
+        """The next picture."""
         good, bgr = self._capture.read()
         if not good and isinstance(self._what, str):
             self._capture.release()
@@ -127,6 +132,7 @@ class Video:
         return None, np.ascontiguousarray(np.asarray(bgr)[:, :, ::-1])
 
     def load(self, key: object) -> Picture:
+        """No picture is kept."""
         raise KeyError(key)
 
 
@@ -145,11 +151,13 @@ class Live:
         self._arrived.set()
 
     def next(self) -> tuple[object, Picture | None]:
+        """The picture that arrived last."""
         if not self._arrived.wait(self.WAIT_S):
             raise unreadable("a live picture", f"none came within {self.WAIT_S:.0f} s")
         return None, self._picture
 
     def load(self, key: object) -> Picture:
+        """No picture is kept."""
         raise KeyError(key)
 
 
@@ -220,5 +228,3 @@ class Camera:
         else:
             self._cache.move_to_end(place)
         return known
-
-

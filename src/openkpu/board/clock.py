@@ -1,7 +1,7 @@
 """The board's time: simulated chip time, or this computer's.
 
-Chip time passes where the firmware spends it: in KPU layers and CPU operators (``cost``), waiting for the camera, in the
-transfer to the display, in sleeps. The interpreter's own work and drawing cost nothing, except that asking for the
+Chip time passes where the firmware spends it: in KPU layers and CPU operators (``cost``), waiting for the camera, in
+the transfer to the display, in sleeps. The interpreter's own work and drawing cost nothing, except that asking for the
 time takes ``ASK_US``, so that loops that wait for a moment end. The same script gives the same times everywhere.
 """
 

@@ -1,4 +1,4 @@
-"""The board inside the script's process: its memories, files, camera, display and clock, and the wire to the watcher."""
+"""The board inside the script's process: memories, files, camera, display, clock, and the wire to the watcher."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ class Device:
             address = self.gc.allocate(max(size, 1), what)
         if address is None and what == SPARE_PLANES:
             self.warn(
-                "an image that was converted with copy=1 has planes that nothing fills, and there is no memory for them: "
-                "firmware from April 2020 on raises MemoryError here, older firmware does not make them; going on"
+                "an image that was converted with copy=1 has planes that nothing fills, and there is no memory for "
+                "them: firmware from April 2020 on raises MemoryError here, older firmware does not make them; going on"
             )
             return 0
         if address is None:
@@ -200,9 +200,9 @@ class Device:
         self.memory_changed()
         return address
 
-    def free(self, handle: int) -> None:
+    def free(self, handle: object) -> None:
         """Give memory of the GC heap back."""
-        if handle:
+        if isinstance(handle, int) and handle:
             self.gc.release(handle)
 
     def discard(self, finaliser: Callable[[], None]) -> None:
@@ -229,7 +229,11 @@ class Device:
     def bill(self, cost: ModelCost) -> Bill:
         """What main RAM holds now, and what ``cost`` would take on top."""
         lines = [
-            Line(f"firmware {self.firmware.name}", self.firmware.footprint, "approximate" if self.firmware.approximate else "")
+            Line(
+                f"firmware {self.firmware.name}",
+                self.firmware.footprint,
+                "approximate" if self.firmware.approximate else "",
+            )
         ]
         lines += [Line(b.what, b.size) for b in self.system.blocks]
         lines += [Line(x.what, budget.block(x.bytes), "wanted") for x in cost.lines()]
@@ -248,8 +252,8 @@ class Device:
             if target.is_dir():
                 raise os_error(errno.EISDIR if "r" not in mode else errno.ENOENT)
             if "b" in mode:
-                return open(target, mode)  # noqa: SIM115 - the caller closes it
-            return open(target, mode, encoding="utf-8", newline="\n")  # noqa: SIM115
+                return open(target, mode)
+            return open(target, mode, encoding="utf-8", newline="\n")
         except OSError as error:
             raise os_error(error.errno or errno.EIO) from None
 
@@ -278,7 +282,9 @@ class Device:
         self.flush_display()
         end = self.clock.us + max(0.0, us)
         while True:
-            moment = min((m for m in (self.pins.next_change(self.clock.us), *(t.due for t in self.timers)) if m), default=end)
+            moment = min(
+                (m for m in (self.pins.next_change(self.clock.us), *(t.due for t in self.timers)) if m), default=end
+            )
             if moment >= end:
                 break
             self.clock.sleep(moment - self.clock.us)

@@ -33,7 +33,7 @@ PARAM, VERSION, FORMAT, DECRYPT, READ_FILE, NO_MEM = 2001, 2002, 2003, 2004, 200
 RUN_MODEL, UNKNOWN = 2008, 2015
 
 
-class LoadFault(Exception):
+class LoadFault(Exception):  # noqa: N818 - an outcome of loading, not an error of ours
     """The loader gives up: its error code, what it printed before, and our explanation."""
 
     def __init__(self, code: int, why: str, printed: str = "") -> None:
@@ -76,7 +76,8 @@ def kind_of(data: bytes) -> int:
     """The loader's type of a model by its first word: 3, -3, 4, -4, 100, or 0 for anything else."""
     if len(data) < 4:
         return 0
-    return {3: 3, _SMODEL3: -3, MAGIC: 4, _SMODEL4: -4, _EMODEL: 100}.get(_word(data, 0), 0)
+    kinds: dict[int, int] = {3: 3, _SMODEL3: -3, MAGIC: 4, _SMODEL4: -4, _EMODEL: 100}
+    return kinds.get(_word(data, 0), 0)
 
 
 def from_file(data: bytes, *, v4: bool) -> ModelFile:
@@ -110,7 +111,9 @@ def from_swapped(read: Read, address: int, *, v4: bool) -> ModelFile:
     if kind == 0:
         why = _what_instead(head)
         if kind_of(byteswap(head)):
-            why = "the words of this model are not swapped: load_flash wants every 32-bit word reversed (model_le2be.py)"
+            why = (
+                "the words of this model are not swapped: load_flash wants every 32-bit word reversed (model_le2be.py)"
+            )
         raise LoadFault(VERSION, f"{why}; it was read from flash address {address:#x}")
     if kind == 4:
         raise LoadFault(VERSION, "load_flash streams kmodel V3 only")
@@ -208,9 +211,7 @@ def _program(data: bytes) -> tuple[Program | None, OpenKPUError | None]:
         return None, error
 
 
-def _tables(
-    data: bytes, outputs: int, layers: int
-) -> tuple[tuple[tuple[int, int], ...], tuple[int | None, ...]]:
+def _tables(data: bytes, outputs: int, layers: int) -> tuple[tuple[tuple[int, int], ...], tuple[int | None, ...]]:
     """The layer table of a V3 file, as far as the file reaches, and every KPU layer's address in main memory."""
     position = HEADER.size + outputs * OUTPUT.size
     layers = min(layers, max(0, len(data) - position) // LAYER_HEADER.size)

@@ -33,12 +33,12 @@ class Panel:
     @property
     def width(self) -> int:
         """Pixels in a row."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
         """Rows."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     def turn(self) -> None:
         """Swap width and height; the content is scrambled on the chip, here black."""

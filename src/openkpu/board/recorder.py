@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -69,13 +70,15 @@ class Gif:
         if not self._frames:
             return
         times = [us / 1000 for _, us, _ in self._frames]
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(times)]
         gaps.append(gaps[-1] if gaps else 1000.0)
         steps = [max(2, round(g / GIF_STEP_MS)) * GIF_STEP_MS for g in gaps]
         first, *rest = (f for _, _, f in self._frames)
         _replace(
             self._path,
-            lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=steps, loop=0, optimize=False),
+            lambda file: first.save(
+                file, "GIF", save_all=True, append_images=rest, duration=steps, loop=0, optimize=False
+            ),
         )
 
 
@@ -89,7 +92,7 @@ class Window:
             import tkinter
 
             self._root = tkinter.Tk()
-        except (ImportError, RuntimeError, Exception) as error:
+        except Exception as error:  # no tkinter, no display, no permission: tkinter.TclError cannot be named before
             raise SetupError(
                 "E501",
                 "a window cannot be opened",
@@ -124,7 +127,7 @@ def recorder_for(display: str) -> Recorder | None:
     if display == "window":
         return Window()
     path = Path(display)
-    kinds = {".gif": Gif, ".png": Png}
+    kinds: dict[str, type[Gif] | type[Png]] = {".gif": Gif, ".png": Png}
     kind = kinds.get(path.suffix.lower())
     if kind is None or not path.absolute().parent.is_dir():
         raise BoardError(

@@ -28,7 +28,9 @@ class Mount(StrEnum):
 
 @verb
 def board(
-    script: Annotated[Path | None, typer.Argument(metavar="SCRIPT", help="A MaixPy script.", show_default=False)] = None,
+    script: Annotated[
+        Path | None, typer.Argument(metavar="SCRIPT", help="A MaixPy script.", show_default=False)
+    ] = None,
     sd: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +53,10 @@ def board(
         str, typer.Option(metavar="FILE|window|none", help="FILE.gif: all frames, FILE.png: the last one.")
     ] = "none",
     firmware: Annotated[
-        str, typer.Option(metavar="NAME[:BYTES]", help="full, full-v0.6.2, minimum or minimum-v4; BYTES: your build's footprint.")
+        str,
+        typer.Option(
+            metavar="NAME[:BYTES]", help="full, full-v0.6.2, minimum or minimum-v4; BYTES: your build's footprint."
+        ),
     ] = "full",
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="End the script after N snapshots.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Start of the script's random numbers.")] = 0,

@@ -146,4 +146,3 @@ def build_io(device: Device) -> types.ModuleType:
     """Make the module ``io`` for one board."""
     members = {"StringIO": io.StringIO, "BytesIO": io.BytesIO, "open": board_open(device)}
     return mp.module("uio", "Streams.", members)
-

@@ -13,8 +13,9 @@ from openkpu.maixpy import mp
 
 def _names() -> dict[str, int]:
     """The functions that a pin can have, by name (the numbers run through)."""
-    uart = "CTS DSR DCD RI SIR_IN DTR RTS OUT2 OUT1 SIR_OUT BAUD RE DE RS485_EN".split()
-    i2s = "MCLK SCLK WS IN_D0 IN_D1 IN_D2 IN_D3 OUT_D0 OUT_D1 OUT_D2 OUT_D3".split()
+    uart = ["CTS", "DSR", "DCD", "RI", "SIR_IN", "DTR", "RTS", "OUT2", "OUT1", "SIR_OUT", "BAUD"]
+    uart += ["RE", "DE", "RS485_EN"]
+    i2s = ["MCLK", "SCLK", "WS", "IN_D0", "IN_D1", "IN_D2", "IN_D3", "OUT_D0", "OUT_D1", "OUT_D2", "OUT_D3"]
     spi = [f"D{i}" for i in range(8)] + [f"SS{i}" for i in range(4)] + ["ARB", "SCLK"]
     order = [f"JTAG_{n}" for n in ("TCLK", "TDI", "TMS", "TDO")] + [f"SPI0_{n}" for n in spi]
     order += ["UARTHS_RX", "UARTHS_TX", "RESV6", "RESV7", "CLK_SPI1", "CLK_I2C1"]
@@ -202,15 +203,18 @@ def build_manager(device: Device, fpioa_class: type[FPIOA]) -> types.ModuleType:
 
         fpioa = fpioa_class()
 
-        def help() -> None:  # type: ignore[misc]
+        @staticmethod
+        def help() -> None:
             """Print the functions."""
             fm.fpioa.help()
 
-        def get_pin_by_function(function: int) -> int | None:  # type: ignore[misc]
+        @staticmethod
+        def get_pin_by_function(function: int) -> int | None:
             """The pin of a function, or None."""
             return fm.fpioa.get_Pin_num(function)
 
-        def register(pin: int, function: int, force: bool = True) -> None:  # type: ignore[misc]
+        @staticmethod
+        def register(pin: int, function: int, force: bool = True) -> None:
             """Connect a pin; a function that is taken is moved, or refused without ``force``."""
             used = fm.get_pin_by_function(function)
             if used == pin:
@@ -222,18 +226,21 @@ def build_manager(device: Device, fpioa_class: type[FPIOA]) -> types.ModuleType:
                 device.print(info + "\n")
             fm.fpioa.set_function(pin, function)
 
-        def unregister(pin: int) -> None:  # type: ignore[misc]
+        @staticmethod
+        def unregister(pin: int) -> None:
             """Disconnect a pin."""
             fm.fpioa.set_function(pin, RESV0)
 
-        def str_function(function: int) -> str:  # type: ignore[misc]
+        @staticmethod
+        def str_function(function: int) -> str:
             """The name of a GPIO function."""
             if GPIOHS0 <= function < GPIO0 + 8:
                 fast = function < GPIO0
                 return f"fm.fpioa.GPIOHS{function - GPIOHS0}" if fast else f"fm.fpioa.GPIO{function - GPIO0}"
             return "unknown"
 
-        def get_gpio_used() -> list[tuple[str, int | None]]:  # type: ignore[misc]
+        @staticmethod
+        def get_gpio_used() -> list[tuple[str, int | None]]:
             """Every GPIO function and its pin."""
             return [(fm.str_function(f), fm.get_pin_by_function(f)) for f in range(GPIOHS0, GPIO0 + 8)]
 

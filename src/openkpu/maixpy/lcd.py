@@ -1,4 +1,4 @@
-"""The module ``lcd``: the display. The script's coordinates are shown; how a display is mounted does not matter here."""
+"""The module ``lcd``: the display, in the script's coordinates, however it may be mounted."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ COLORS: Final = {
 }
 DIRECTIONS: Final = {
     name: 32 * i
-    for i, name in enumerate(
-        ("XY_RLUD", "YX_RLUD", "XY_LRUD", "YX_LRUD", "XY_RLDU", "YX_RLDU", "XY_LRDU", "YX_LRDU")
-    )
+    for i, name in enumerate(("XY_RLUD", "YX_RLUD", "XY_LRUD", "YX_LRUD", "XY_RLDU", "YX_RLDU", "XY_LRDU", "YX_LRDU"))
 }
 DEFAULT_HZ: Final = 15_000_000
 TEXT_HEIGHT: Final = 12
@@ -62,7 +60,18 @@ class Functions:
 
     def init(self, *args: Any, **kwargs: Any) -> None:
         """Start the display."""
-        names = ("type", "freq", "color", "width", "height", "invert", "offset_w0", "offset_h0", "offset_w1", "offset_h1")
+        names = (
+            "type",
+            "freq",
+            "color",
+            "width",
+            "height",
+            "invert",
+            "offset_w0",
+            "offset_h0",
+            "offset_w1",
+            "offset_h1",
+        )
         spec: dict[str, Any] = dict.fromkeys((*names, "rst", "dcx", "ss", "clk", "lcd_type"), 0)
         spec |= {"type": 1, "freq": DEFAULT_HZ, "color": 0, "width": 320, "height": 240}
         a = mp.arguments(spec, args, kwargs)

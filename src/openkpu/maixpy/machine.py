@@ -44,7 +44,8 @@ class UART:
     def __repr__(self) -> str:
         a = self._settings
         parity = {None: "None", 0: "None", 1: "odd", 2: "even"}[a["parity"]]
-        return f"[MAIXPY]UART{self._number}:( baudrate={a['baudrate']}, bits={a['bits']}, parity={parity}, stop={a['stop']})"
+        how = f"baudrate={a['baudrate']}, bits={a['bits']}, parity={parity}, stop={a['stop']}"
+        return f"[MAIXPY]UART{self._number}:( {how})"
 
     def deinit(self) -> None:
         """Close."""
@@ -303,9 +304,7 @@ def build(device: Device) -> types.ModuleType:
     def reset() -> NoReturn:
         raise BoardReset
 
-    bound: dict[str, Any] = {
-        c.__name__: type(c.__name__, (c,), {"_device": device}) for c in (UART, Timer, PWM)
-    }
+    bound: dict[str, Any] = {c.__name__: type(c.__name__, (c,), {"_device": device}) for c in (UART, Timer, PWM)}
     functions: dict[str, Callable[..., Any]] = {
         "reset": reset,
         "reset_cause": lambda: 4 if device.config.resets else 0,

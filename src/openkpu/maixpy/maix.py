@@ -112,15 +112,18 @@ def build_board(device: Device, maix: types.ModuleType) -> types.ModuleType:
     class board_info:  # noqa: N801
         """Names of pins; without a config.json only the BOOT key has one."""
 
-        def set(key: str, value: Any = None) -> None:  # type: ignore[misc]
+        @staticmethod
+        def set(key: str, value: Any = None) -> None:
             """Give a pin a name."""
             setattr(board_info, key, value)
 
-        def all() -> list[str]:  # type: ignore[misc]
+        @staticmethod
+        def all() -> list[str]:
             """All names."""
             return dir(board_info)
 
-        def load(names: dict[str, Any]) -> None:  # type: ignore[misc]
+        @staticmethod
+        def load(names: dict[str, Any]) -> None:
             """Set many."""
             for key, value in names.items():
                 setattr(board_info, key, value)
@@ -132,5 +135,3 @@ def build_board(device: Device, maix: types.ModuleType) -> types.ModuleType:
         device.print("[Warning] Not loaded from /flash/config.json to board_info.\n")
         board_info.load({"BOOT_KEY": BOOT_KEY})
     return mp.module("board", "The pins of this board.", {"board_info": board_info, "config": maix.config})
-
-

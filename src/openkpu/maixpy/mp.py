@@ -126,9 +126,7 @@ def positional(args: tuple[Any, ...], least: int, most: int | None = None) -> No
         raise TypeError(f"function expected at most {most} arguments, got {len(args)}")
 
 
-def arguments(
-    spec: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, least: int = 0
-) -> dict[str, Any]:
+def arguments(spec: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, least: int = 0) -> dict[str, Any]:
     """Match arguments to names as ``mp_arg_parse_all`` does: too many or unknown ones are a TypeError."""
     positional(args, least)
     if len(args) > len(spec):

@@ -69,7 +69,14 @@ class Runner:
         d.flush_display()
         written = sorted(f"/{name}/{f}" for name, m in d.storage.mounts.items() for f in m.written)
         self._sender.send(
-            "end", code=code, how=how, us=d.clock.us, snapshots=d.snapshots, displays=d.displays, written=written, **more
+            "end",
+            code=code,
+            how=how,
+            us=d.clock.us,
+            snapshots=d.snapshots,
+            displays=d.displays,
+            written=written,
+            **more,
         )
         return code
 

@@ -1,7 +1,7 @@
 """Where a script runs: its builtins, its imports, its ``__main__``. The host's modules stay as they are.
 
-The script's code sees builtins of its own (``open``, ``print``, ``exec``, ``input``, ``__import__``), because a function
-takes its builtins from the globals it was made with. So ``import time`` in the script gives the board's ``time``
+The script's code sees builtins of its own (``open``, ``print``, ``exec``, ``input``, ``__import__``): a function takes
+its builtins from the globals it was made with. So ``import time`` in the script gives the board's ``time``
 while everything else in this process keeps the host's.
 """
 
@@ -17,7 +17,9 @@ from openkpu.board.device import Device
 from openkpu.maixpy import absent, clock_modules, files, fpioa, image, kpu, lcd, machine, maix, mp, sensor, system
 from openkpu.maixpy.image.image import image_class
 
-SAME: Final = {f"u{n}": n for n in ("time", "os", "io", "json", "struct", "binascii", "random", "collections", "re")} | {
+SAME: Final = {
+    f"u{n}": n for n in ("time", "os", "io", "json", "struct", "binascii", "random", "collections", "re")
+} | {
     "uhashlib": "hashlib",
     "uheapq": "heapq",
     "uzlib": "zlib",

@@ -183,8 +183,8 @@ class Functions:
             self._mounted = [False, False] if self._device.config.camera_fixed else list(self._mirror)
             if any(self._mounted):
                 self._device.note(
-                    "the script flips the picture (set_hmirror or set_vflip): the camera is taken to be mounted that way "
-                    "round, and the picture stays as it is"
+                    "the script flips the picture (set_hmirror or set_vflip): the camera is taken to be mounted that "
+                    "way round, and the picture stays as it is"
                 )
         if self._mirror[0] != self._mounted[0]:
             picture = picture[:, ::-1]
@@ -299,5 +299,13 @@ def build(device: Device) -> types.ModuleType:
     members: dict[str, Any] = {n: getattr(f, n) for n in dir(f) if not n.startswith("_")}
     members |= {name: number for name, (number, _, _) in SIZES.items()}
     members |= {"BAYER": BAYER, "RGB565": RGB565, "YUV422": YUV422, "GRAYSCALE": GRAYSCALE, "JPEG": JPEG}
-    members |= {"OV9650": 0x96, "OV2640": 0x26, "OV7725": 0x77, "MT9V034": 0x13, "LEPTON": 0x54, "NORMAL": 0, "NEGATIVE": 1}
+    members |= {
+        "OV9650": 0x96,
+        "OV2640": 0x26,
+        "OV7725": 0x77,
+        "MT9V034": 0x13,
+        "LEPTON": 0x54,
+        "NORMAL": 0,
+        "NEGATIVE": 1,
+    }
     return mp.module("sensor", "The camera.", members)

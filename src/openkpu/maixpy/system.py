@@ -68,7 +68,9 @@ def board_traceback(error: BaseException, files: set[str]) -> str:
     return f"{head}{''.join(lines)}{type(error).__name__}: {mp.exception_text(error)}\n"
 
 
-def build_sys(device: Device, path: list[str], modules: dict[str, types.ModuleType], files: set[str]) -> types.ModuleType:
+def build_sys(
+    device: Device, path: list[str], modules: dict[str, types.ModuleType], files: set[str]
+) -> types.ModuleType:
     """Make ``sys``; ``path`` and ``modules`` are the importer's own."""
 
     def print_exception(error: BaseException, file: Any = None) -> None:
@@ -150,7 +152,7 @@ def build_gc(device: Device) -> types.ModuleType:
 
         return change
 
-    members = {
+    members: dict[str, Callable[..., Any]] = {
         "collect": collect,
         "threshold": threshold,
         "mem_free": lambda: device.gc.free,
@@ -168,6 +170,9 @@ def build_micropython(device: Device) -> types.ModuleType:
     def same(value: Any) -> Any:
         return value
 
+    def nothing(*_: Any) -> None:
+        return None
+
     def mem_info(*_: Any) -> None:
         gc = device.gc
         device.print(f"GC: total: {gc.size}, used: {gc.used}, free: {gc.free}\n")
@@ -177,10 +182,8 @@ def build_micropython(device: Device) -> types.ModuleType:
 
     members: dict[str, Any] = {"const": same, "mem_info": mem_info, "schedule": schedule}
     members |= dict.fromkeys(("native", "viper", "asm_thumb"), same)
-    members |= dict.fromkeys(("opt_level", "alloc_emergency_exception_buf", "kbd_intr", "heap_lock", "heap_unlock"))
-    for name, value in members.items():
-        if value is None:
-            members[name] = lambda *_: None
+    quiet = ("opt_level", "alloc_emergency_exception_buf", "kbd_intr", "heap_lock", "heap_unlock")
+    members |= dict.fromkeys(quiet, nothing)
     return mp.module("micropython", "The interpreter's own things.", members)
 
 
@@ -195,7 +198,9 @@ def build_thread(device: Device) -> types.ModuleType:
     """Make ``_thread`` on the host's threads."""
     import _thread
 
-    def start_new_thread(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> int:
+    def start_new_thread(
+        function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> int:
         """Run a function beside the script."""
 
         def run() -> None:

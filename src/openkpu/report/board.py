@@ -34,7 +34,9 @@ def finish(result: Result) -> None:
     printer = Printer(sys.stderr)
     if result.error is not None:
         errors.show(result.error, printer)
-    parts = [f"{result.snapshots} snapshots, {result.displays} displays in {result.chip_us / 1e6:.3g} s of the board's time"]
+    parts = [
+        f"{result.snapshots} snapshots, {result.displays} displays in {result.chip_us / 1e6:.3g} s of the board's time"
+    ]
     if result.fps:
         parts.append(f"{result.fps:.3g} frames a second")
     if result.runs:

@@ -68,7 +68,7 @@ class kpu_fmap:  # noqa: N801 - the name that the firmware shows
         return self._data
 
     def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self._data)
+        return memoryview(self._data)  # type: ignore[arg-type]
 
     def _items(self) -> NDArray[Any] | None:
         if self._code == "B":

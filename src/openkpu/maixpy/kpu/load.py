@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from openkpu.board import model_file
 from openkpu.board.budget import STREAM_BODY_LIMIT, ModelCost, Stream
@@ -139,8 +139,8 @@ class Loader:
                     "E621",
                     f"{name} crashes the board while it is loaded",
                     where=name,
-                    why=f"{refusal.what}: the firmware takes it for a V4 file and then follows a null pointer (core dump: "
-                    "fault load)",
+                    why=f"{refusal.what}: the firmware takes it for a V4 file and then follows a null pointer (core "
+                    "dump: fault load)",
                     fix="Compile the model to V3 or V4: no MaixPy firmware runs V5.",
                 )
             )
@@ -149,12 +149,12 @@ class Loader:
                 "E620",
                 f"{name} is damaged, and the firmware does not notice",
                 where=f"{name}: {refusal.where}",
-                why=f"{refusal.what} ({refusal.code}): {refusal.why}. On the chip such a model gives wrong results or a crash.",
+                why=f"{refusal.what} ({refusal.code}): {refusal.why}. On the chip it gives wrong results or a crash.",
                 fix=refusal.fix,
             )
         )
 
-    def _no_memory(self, cost: ModelCost, name: str, what: str, bill: list[str], advice: tuple[str, ...]) -> None:
+    def _no_memory(self, cost: ModelCost, name: str, what: str, bill: list[str], advice: tuple[str, ...]) -> NoReturn:
         d = self.device
         d.note(f"{name} does not fit into main RAM:\n  " + "\n  ".join(bill))
         if advice:
@@ -170,8 +170,8 @@ class Loader:
                     "E621",
                     f"{name} crashes the board while it is loaded",
                     where=name,
-                    why="there is no memory for the scratch buffer of this V4 model, and the firmware then follows a null "
-                    "pointer (core dump: fault load) instead of raising an error",
+                    why="there is no memory for the scratch buffer of this V4 model, and the firmware then follows a "
+                    "null pointer (core dump: fault load) instead of raising an error",
                     fix="Make room as listed above.",
                 )
             )
@@ -232,5 +232,3 @@ def handle_of(device: Device, net: kpu_net, call: str) -> Handle:
 def is_net(value: Any) -> bool:
     """Whether it is a model."""
     return type(value) is kpu_net
-
-

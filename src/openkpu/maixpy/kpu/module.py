@@ -237,7 +237,7 @@ class Functions:
                 "E629",
                 f"{call} with something that is no model or feature map",
                 where=call,
-                why=f"it got a {type(value).__name__}; the firmware does not check and follows whatever pointer is there",
+                why=f"it got a {type(value).__name__}; the firmware does not check and follows it as a pointer",
                 fix="Pass what kpu.load or kpu.forward returned.",
             )
         )
@@ -266,7 +266,9 @@ class Functions:
             raise ValueError(codes.IMAGE_ERROR)
         calls = img.ai_is_stale()
         if calls:
-            self._device.warn(f"the KPU sees the picture as it was before {calls}: call img.pix_to_ai() after changing it")
+            self._device.warn(
+                f"the KPU sees the picture as it was before {calls}: call img.pix_to_ai() after changing it"
+            )
         planes = img.ai_planes(ch)
         if planes is None:
             self._device.halt(
@@ -294,7 +296,9 @@ class Functions:
                     why=f"it takes {operand.dtype.value} {operand.shape}, {need} bytes; {data.size} were given and the "
                     "firmware does not check",
                     fix="Give an input of the right size"
-                    + (": this model takes floats, MaixPy passes an image's bytes." if operand.dtype.size == 4 else "."),
+                    + (
+                        ": this model takes floats, MaixPy passes an image's bytes." if operand.dtype.size == 4 else "."
+                    ),
                 )
             )
         typed: NDArray[Any] = data[:need].view(operand.dtype.numpy).reshape(operand.shape)
@@ -341,7 +345,7 @@ class Functions:
         assert handle.program is not None
         lines = []
         for i, o in enumerate(handle.program.outputs):
-            c, h, w = (o.shape if len(o.shape) == 3 else (o.elements, 1, 1))
+            c, h, w = o.shape if len(o.shape) == 3 else (o.elements, 1, 1)
             lines.append(f"kpu.set_outputs(task, {i}, {w}, {h}, {c})")
         self._device.warn("a V4 model needs the shape of every output before it runs: " + "; ".join(lines))
 
@@ -451,7 +455,9 @@ class Functions:
 
     def _region(self, handle: Handle, yolo: Yolo, grid: tuple[int, int, int]) -> list[region.Found]:
         operand, shape = handle.output(0), handle.input_shape()
-        assert operand is not None and shape is not None and handle.session is not None
+        assert operand is not None
+        assert shape is not None
+        assert handle.session is not None
         need = 4 * region.needed_floats(grid[2], grid[0], grid[1], yolo.number)
         raw = handle.session.main[operand.start : operand.start + need]
         floats = raw.view(np.float32)

@@ -91,7 +91,8 @@ class Handle:
 
     def cut(self, count: int) -> str:
         """Make the model end after ``count`` layers, output 0 being that layer's; return what the firmware prints."""
-        assert self.program is not None and self.session is not None
+        assert self.program is not None
+        assert self.session is not None
         full = self.file.program
         assert full is not None
         self.layers = count
@@ -111,8 +112,8 @@ class Handle:
                         "E622",
                         f"set_layers({count}) makes a layer write behind the model's memory",
                         where=f"layer {count - 1} (K210_CONV) of {self.name}",
-                        why=f"bytes {where.start}..{where.stop} of a scratch buffer of {full.main_bytes}: on the chip this "
-                        "corrupts whatever lies behind it in the heap",
+                        why=f"bytes {where.start}..{where.stop} of a scratch buffer of {full.main_bytes}: on the chip "
+                        "this corrupts whatever lies behind it in the heap",
                         fix="Cut the model after a layer that the compiler gave a place in main memory.",
                     )
                 )
@@ -162,9 +163,8 @@ class kpu_yolo2:  # noqa: N801
     def __repr__(self) -> str:
         y = self._yolo
         anchors = ", ".join(f"{a:f}" for a in y.anchors)
-        return (
-            f'{{"threshold":{y.threshold:f}, "nms_value":{y.nms:f}, "anchor_number":{y.number}, "anchor":"({anchors})"}}'
-        )
+        limits = f'"threshold":{y.threshold:f}, "nms_value":{y.nms:f}'
+        return f'{{{limits}, "anchor_number":{y.number}, "anchor":"({anchors})"}}'
 
 
 class kpu_net:  # noqa: N801
@@ -200,9 +200,8 @@ class kpu_net:  # noqa: N801
     def __repr__(self) -> str:
         arg = '"(null)"' if self._yolo is None else repr(kpu_yolo2(self._yolo))
         path = "(null)" if self._path is None else self._path
-        return (
-            f'{{"model_addr": {self._address or 0}, "model_size": {self._size}, "model_path": "{path}", "net_args": {arg}}}'
-        )
+        where = f'"model_addr": {self._address or 0}, "model_size": {self._size}, "model_path": "{path}"'
+        return f'{{{where}, "net_args": {arg}}}'
 
     def __del__(self) -> None:
         finalise = getattr(self, "_finalise", None)

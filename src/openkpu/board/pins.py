@@ -14,7 +14,7 @@ PRESS_US: Final = 100_000.0
 
 @dataclass(slots=True)
 class Pins:
-    """Levels by pin. Inputs are high unless a watcher or a key pulls them down: keys of these boards connect to ground."""
+    """Levels by pin. Inputs are high unless a watcher or a key pulls them down; keys connect to ground."""
 
     fixed: dict[str, int] = field(default_factory=dict)
     presses: tuple[tuple[int, float], ...] = ()

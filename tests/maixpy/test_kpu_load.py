@@ -163,18 +163,18 @@ def test_a_lost_model_is_freed_by_the_next_collection(bench: Bench) -> None:
 def test_memory_runs_out(tmp_path: Path) -> None:
     big = bb.kmodel(b.conv(0, 8192, 3, 4, 16, 16, to_main=0), main_bytes=5 * 1024 * 1024)
     bench = Bench(tmp_path, sd={"big.kmodel": big}, firmware="full")
+    free = bench.device.system.free
     with pytest.raises(ValueError, match="load error:2006, ERR_NO_MEM: memory not enough"):
         bench.run("kpu.load('big.kmodel')")
     assert "main RAM" in bench.notes
     assert "missing" in bench.notes
     assert "firmware minimum: frees" in bench.notes
     assert "load_flash" in bench.notes
-    free = bench.device.system.free
+    assert bench.device.system.free == free, "a failed load leaves nothing behind"
     small = Bench(tmp_path, sd={"big.kmodel": big}, firmware="minimum", gc_heap=128 * 1024)
     small.run("a = kpu.load('big.kmodel'); kpu.deinit(a); a = kpu.load('big.kmodel')")
     with pytest.raises(ValueError, match="2006"):
         small.run("kpu.load('big.kmodel')")
-    assert bench.device.system.free == free, "a failed load leaves nothing behind"
 
 
 def test_streaming(bench: Bench) -> None:

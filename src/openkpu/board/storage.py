@@ -13,9 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+class _NumberedError(OSError):
+    """An OSError as the firmware raises it: the number is its only argument, the text shows its name."""
+
+    def __str__(self) -> str:
+        number = self.args[0]
+        return f"[Errno {number}] {errno.errorcode[number]}" if number in errno.errorcode else str(number)
+
+
+_NumberedError.__name__ = _NumberedError.__qualname__ = "OSError"
+
+
 def os_error(number: int) -> OSError:
-    """An OSError as the firmware raises it: the number is its only argument."""
-    error = OSError(number)
+    """Make such an error."""
+    error = _NumberedError(number)
     error.errno = number
     return error
 

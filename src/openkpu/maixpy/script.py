@@ -69,6 +69,7 @@ class Script:
             "open": files.board_open(self.device),
             "print": self._print,
             "input": self._input,
+            "repr": mp.to_repr,
             "exec": self._exec,
             "execfile": self._execfile,
             "__import__": self._import,

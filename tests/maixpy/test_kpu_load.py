@@ -92,7 +92,7 @@ def test_the_explanations(bench: Bench) -> None:
 def test_a_v3_build_words_it_differently(tmp_path: Path) -> None:
     bench = Bench(tmp_path, firmware="minimum", sd={"v4.kmodel": bb.v4_header(), "junk.kmodel": bytes(range(99, 199))})
     for name in ("v4", "junk"):
-        with pytest.raises(ValueError, match="load error:2002, ERR_KMODEL_VERSION: only support kmodel V3$"):
+        with pytest.raises(ValueError, match=r"load error:2002, ERR_KMODEL_VERSION: only support kmodel V3$"):
             bench.run(f"kpu.load('{name}.kmodel')")
 
 

@@ -29,7 +29,9 @@ def bench(tmp_path: Path) -> Bench:
         "v.kmodel": bb.vector_model(),
     }
     made = Bench(tmp_path, sd=files)
-    made.run("m = kpu.load('m.kmodel'); img = image.Image(size=(16, 16)); img.draw_circle(8, 8, 5, color=(90, 200, 40))")
+    made.run(
+        "m = kpu.load('m.kmodel'); img = image.Image(size=(16, 16)); img.draw_circle(8, 8, 5, color=(90, 200, 40))"
+    )
     return made
 
 
@@ -40,7 +42,10 @@ def test_forward_computes_what_run_computes(bench: Bench) -> None:
     assert bench.eval("f.w(), f.h(), f.ch(), f.size(), f.index()") == (16, 16, 4, 1024, 0)
     assert bench.run("print(f)").startswith('{"fmap": "data"=0x8')
     assert bench.printed.endswith('"size"=1024, "index": 0, "w": 16, "h": 16, "ch": 4, "typecode": B}\n')
-    assert bench.eval("f[5], f[-1], f[2:4]") == (*[int(wanted.reshape(-1)[i]) for i in (5, -1)], bench.eval("f[:]")[2:4])
+    assert bench.eval("f[5], f[-1], f[2:4]") == (
+        *[int(wanted.reshape(-1)[i]) for i in (5, -1)],
+        bench.eval("f[:]")[2:4],
+    )
 
 
 def test_feature_maps_are_the_models_memory(bench: Bench) -> None:
@@ -141,7 +146,9 @@ def test_what_forward_takes(bench: Bench) -> None:
         with pytest.raises(kind) as caught:
             bench.run(source)
         assert str(caught.value) == text, source
-    assert bench.eval("kpu.forward(kpu_net=m, img=img) if 0 else kpu.forward(m, img=img, out_index=0, dma=3)") is not None
+    assert (
+        bench.eval("kpu.forward(kpu_net=m, img=img) if 0 else kpu.forward(m, img=img, out_index=0, dma=3)") is not None
+    )
 
 
 def test_a_list_as_input(bench: Bench) -> None:
@@ -239,7 +246,7 @@ def test_netinfo(tmp_path: Path) -> None:
         f"layer[0]: KL_K210_CONV, {sizes[0]} bytes\nlayer[1]: KL_K210_CONV, {sizes[1]} bytes\n"
         f"layer[2]: KL_DEQUANTIZE, {sizes[2]} bytes\n"
     )
-    names = "index type wi hi wo ho chi cho dw kernel_type pool_type para_size".split()
+    names = ["index", "type", "wi", "hi", "wo", "ho", "chi", "cho", "dw", "kernel_type", "pool_type", "para_size"]
     first = [bench.eval(f"info[0].{n}()") for n in names]
     assert first[:11] == [0, 10240, 16, 16, 16, 16, 3, 4, 0, 1, 0]
     assert bench.run("print(info[2])") == (
@@ -285,7 +292,7 @@ def test_models_that_load_but_do_not_run(tmp_path: Path) -> None:
     assert "not part" in bench.notes or "defines it" in bench.notes
 
 
-# -- V4: the functions around a decoded program; the decoder has its own tests ------------------------------------------
+# -- V4: the functions around a decoded program; the decoder has its own tests ----------------------------------------
 
 
 @pytest.fixture
@@ -304,12 +311,10 @@ def test_v4_needs_the_shapes_of_its_outputs(v4: Bench) -> None:
     assert "kpu.set_outputs(task, 0, 8, 8, 30)" in v4.notes
     with pytest.raises(OSError, match="get_outputs_shape err"):
         v4.run("kpu.get_output(m, 0)")
-    with pytest.raises(OSError, match="^get_output err"):
+    with pytest.raises(OSError, match=r"^get_output err"):
         v4.run("kpu.get_output(m, 1)")
     assert v4.eval("kpu.set_outputs(m, 0, 7, 7, 30)") is False
-    assert v4.printed == (
-        "w*h*ch!=7680\n[MAIXPY]kpu: set_outputs arg value error: w,c,ch size not match output size\n"
-    )
+    assert v4.printed == ("w*h*ch!=7680\n[MAIXPY]kpu: set_outputs arg value error: w,c,ch size not match output size\n")
     assert v4.eval("kpu.set_outputs(m, 1, 8, 8, 30)") is False
     assert v4.printed == "[MAIXPY]kpu: set_outputs arg value error:kmodel output idx 1 out of range\n"
     assert v4.eval("kpu.set_outputs(m, 0, 8, 8, 30)") is True
@@ -361,7 +366,7 @@ def test_v4_without_memory_crashes_the_board(tmp_path: Path, monkeypatch: pytest
     assert "missing" in bench.notes
 
 
-# -- the rest -----------------------------------------------------------------------------------------------------------
+# -- the rest ---------------------------------------------------------------------------------------------------------
 
 
 def test_memtest(bench: Bench) -> None:

@@ -14,7 +14,9 @@ from openkpu.board.panel import color_of, rgb_of
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     made = Bench(tmp_path)
-    made.run("lcd.init(); img = image.Image(size=(40, 20)); img.draw_rectangle(0, 0, 40, 20, color=(255, 0, 0), fill=True)")
+    made.run(
+        "lcd.init(); img = image.Image(size=(40, 20)); img.draw_rectangle(0, 0, 40, 20, color=(255, 0, 0), fill=True)"
+    )
     return made
 
 

@@ -124,7 +124,9 @@ def test_flips_of_a_fixed_camera(tmp_path: Path, pictures: list[np.ndarray]) -> 
 
 
 def test_the_frame_rate(bench: Bench) -> None:
-    rate = "a = time.ticks_us()\nfor i in range(30):\n    sensor.snapshot(); time.sleep_ms({})\nprint(time.ticks_us() - a)"
+    rate = (
+        "a = time.ticks_us()\nfor i in range(30):\n    sensor.snapshot(); time.sleep_ms({})\nprint(time.ticks_us() - a)"
+    )
     bench.run(START)
     assert abs(int(bench.run(rate.format(0))) - 1_000_000) < 60_000
     assert abs(int(bench.run(rate.format(10))) - 2_000_000) < 80_000, "one buffer: every second frame"
@@ -140,7 +142,11 @@ def test_the_frame_rate(bench: Bench) -> None:
 def test_settings(bench: Bench) -> None:
     bench.run(START)
     assert bench.eval("sensor.width(), sensor.height(), sensor.get_id()") == (320, 240, 0x7742)
-    assert bench.eval("sensor.set_brightness(1), sensor.set_auto_gain(False, gain_db=3), sensor.run(1)") == (True, None, True)
+    assert bench.eval("sensor.set_brightness(1), sensor.set_auto_gain(False, gain_db=3), sensor.run(1)") == (
+        True,
+        None,
+        True,
+    )
     assert bench.eval("sensor.get_fb()") is None
     bench.run("img = sensor.snapshot()")
     assert bench.eval("sensor.get_fb()[7] == img[7]")

@@ -87,7 +87,9 @@ def test_errors_of_files_are_numbers(bench: Bench, tmp_path: Path, source: str, 
     with pytest.raises(OSError) as caught:
         bench.run(source)
     assert caught.value.args == (number,)
-    shown = bench.run(f"try:\n    {source}\nexcept OSError as e:\n    print(e); print(repr(e)); print(e.args[0], e.errno)")
+    shown = bench.run(
+        f"try:\n    {source}\nexcept OSError as e:\n    print(e); print(repr(e)); print(e.args[0], e.errno)"
+    )
     assert shown == f"[Errno {number}] {name}\nOSError({number},)\n{number} {number}\n"
 
 
@@ -95,7 +97,9 @@ def test_an_overlay_keeps_the_folder(tmp_path: Path) -> None:
     overlay = tmp_path / "over"
     overlay.mkdir()
     bench = Bench(tmp_path, sd={"a.txt": b"old", "b.txt": b"b"}, sd_overlay=str(overlay))
-    bench.run("import os; f = open('a.txt', 'a'); f.write('+new'); f.close(); open('c.txt', 'w').close(); os.remove('b.txt')")
+    bench.run(
+        "import os; f = open('a.txt', 'a'); f.write('+new'); f.close(); open('c.txt', 'w').close(); os.remove('b.txt')"
+    )
     assert bench.eval("open('a.txt').read(), os.listdir()") == ("old+new", ["a.txt", "c.txt"])
     assert sorted(p.name for p in bench.sd.iterdir()) == ["a.txt", "b.txt"]
     assert (bench.sd / "a.txt").read_bytes() == b"old"
@@ -107,7 +111,9 @@ def test_an_overlay_keeps_the_folder(tmp_path: Path) -> None:
 
 
 def test_imports(bench: Bench) -> None:
-    bench.run("import lib; from lib import f, VALUE as v; import ujson, json, ustruct, ubinascii, uhashlib, urandom, math")
+    bench.run(
+        "import lib; from lib import f, VALUE as v; import ujson, json, ustruct, ubinascii, uhashlib, urandom, math"
+    )
     assert bench.eval("lib.f(), f(), v, ujson.loads('[1]'), ustruct.pack('<H', 3)") == (42, 42, 41, [1], b"\3\0")
     (bench.sd / "pkg").mkdir()
     (bench.sd / "pkg" / "__init__.py").write_text("from .part import x\n")
@@ -139,7 +145,9 @@ def test_printing_and_exec(bench: Bench) -> None:
 
 
 def test_tracebacks(bench: Bench) -> None:
-    source = "import sys\ndef f(x):\n    return lib.g(x)\ntry:\n    import lib2 as lib\n    f(3)\nexcept Exception as e:\n"
+    source = (
+        "import sys\ndef f(x):\n    return lib.g(x)\ntry:\n    import lib2 as lib\n    f(3)\nexcept Exception as e:\n"
+    )
     (bench.sd / "lib2.py").write_text("def g(x):\n    raise ValueError('bad', x)\n")
     shown = bench.run(source + "    sys.print_exception(e)")
     assert shown == (
@@ -175,7 +183,9 @@ def test_maix(bench: Bench) -> None:
     assert bench.eval("utils.flash_read(0x200000, 5), utils.gc_heap_size()") == (b"hello", 524288)
     assert bench.eval("utils.heap_free()") == bench.device.system.free
     bench.run("utils.gc_heap_size(262144)")
-    assert (bench.eval("utils.gc_heap_size()"), bench.device.gc_heap_bytes) == (262144, 524288), "from the next start on"
+    assert (bench.eval("utils.gc_heap_size()"), bench.device.gc_heap_bytes) == (262144, 524288), (
+        "from the next start on"
+    )
     with pytest.raises(OSError):
         bench.run("utils.flash_read(0xFFFFFF, 5)")
     assert bench.eval("Maix.freq.get(), Maix.freq.get_kpu()") == ((400, 400), 400)
@@ -211,7 +221,12 @@ def test_pins_and_keys(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=text):
             bench.run(source)
-    assert bench.eval("fm.fpioa.CMOS_D7, fm.fpioa.UART1_TX, fm.fpioa.CLK_I2C2, fm.fpioa.TIMER2_TOGGLE4") == (145, 65, 203, 201)
+    assert bench.eval("fm.fpioa.CMOS_D7, fm.fpioa.UART1_TX, fm.fpioa.CLK_I2C2, fm.fpioa.TIMER2_TOGGLE4") == (
+        145,
+        65,
+        203,
+        201,
+    )
 
 
 def test_board_info_from_a_file(tmp_path: Path) -> None:
@@ -223,12 +238,16 @@ def test_board_info_from_a_file(tmp_path: Path) -> None:
 
 def test_timers_and_ports(bench: Bench) -> None:
     bench.run("from machine import Timer, PWM, UART, I2C, SPI, WDT; n = []")
-    bench.run("t = Timer(Timer.TIMER0, Timer.CHANNEL0, mode=Timer.MODE_PERIODIC, period=100, callback=lambda t: n.append(1))")
+    bench.run(
+        "t = Timer(Timer.TIMER0, Timer.CHANNEL0, mode=Timer.MODE_PERIODIC, period=100, callback=lambda t: n.append(1))"
+    )
     bench.run("time.sleep_ms(1050); t.stop(); time.sleep_ms(500)")
     assert bench.eval("len(n)") == 10
     bench.run("Timer(0, 1, period=30, callback=lambda t: n.append(2)); time.sleep_ms(500)")
     assert bench.eval("n.count(2)") == 1
-    bench.run("p = PWM(Timer(0, 2, mode=Timer.MODE_PWM), freq=50, duty=5, pin=24); p.duty(7.5); u = UART(UART.UART1, 9600)")
+    bench.run(
+        "p = PWM(Timer(0, 2, mode=Timer.MODE_PWM), freq=50, duty=5, pin=24); p.duty(7.5); u = UART(UART.UART1, 9600)"
+    )
     assert bench.of("pwm")[-1] == {"pin": 24, "freq": 50.0, "duty": 7.5}
     assert bench.eval("u.write('hi'), u.read(), u.any()") == (2, None, 0)
     assert ("uart", {"number": 0}, b"hi") in bench.events
@@ -257,7 +276,9 @@ def test_stubs_say_what_they_are(bench: Bench) -> None:
 
 
 def test_random_numbers_follow_the_seed(tmp_path: Path) -> None:
-    draws = [Bench(tmp_path, seed=s).eval("(__import__('random').randint(0, 10**9), time.ticks_ms())")[0] for s in (1, 1, 2)]
+    draws = [
+        Bench(tmp_path, seed=s).eval("(__import__('random').randint(0, 10**9), time.ticks_ms())")[0] for s in (1, 1, 2)
+    ]
     assert draws[0] == draws[1] != draws[2]
 
 

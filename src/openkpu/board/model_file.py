@@ -159,7 +159,8 @@ def _flash_size(kind: int, head: bytes, read: Read) -> int:
     sizes = [LAYER_HEADER.unpack(rows, i * LAYER_HEADER.size)["body_size"] for i in range(layers)]
     if 0 in sizes:
         raise LoadFault(FORMAT, f"layer {sizes.index(0)} has a body of 0 bytes")
-    return tables + len(rows) + int(sum(sizes))
+    size: int = tables + len(rows) + sum(sizes)
+    return size
 
 
 def _examine(kind: int, data: bytes, *, v4: bool, from_flash: bool) -> ModelFile:

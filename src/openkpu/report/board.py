@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from openkpu.board.board import Result
 from openkpu.board.events import Event
+from openkpu.board.result import Result
 from openkpu.report import errors
 from openkpu.report.console import Printer
 

@@ -66,7 +66,8 @@ def test_every_room_exists() -> None:
 
 
 def test_public_names() -> None:
-    names = ["Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "evaluate", "load"]
+    names = ["Board", "Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "evaluate"]
+    names.append("load")
     assert sorted(openkpu.__all__) == names
     assert all(getattr(openkpu, name) is not None for name in names)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

@@ -1,9 +1,8 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
-says what would become of each layer, ``compare`` measures a kmodel against the float model, and ``evaluate`` counts
-right answers on labelled pictures. Importing the package
-is cheap; what a function needs is imported when it is called.
+says what would become of each layer, ``compare`` measures a kmodel against the float model, ``evaluate`` counts
+right answers on labelled pictures, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function needs is imported when it is called.
 """
 
 from __future__ import annotations
@@ -15,10 +14,22 @@ from openkpu.errors import OpenKPUError
 if TYPE_CHECKING:
     from openkpu.analyze.compare import compare
     from openkpu.api import Model, load
+    from openkpu.board.board import Board
     from openkpu.compiler import Compiled, check, compile
     from openkpu.evaluation.evaluate import evaluate
 
-__all__ = ["Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "evaluate", "load"]
+__all__ = [
+    "Board",
+    "Compiled",
+    "Model",
+    "OpenKPUError",
+    "__version__",
+    "check",
+    "compare",
+    "compile",
+    "evaluate",
+    "load",
+]
 
 __version__ = "0.1.0"
 
@@ -30,6 +41,7 @@ _LAZY = {
     "Compiled": "openkpu.compiler",
     "compare": "openkpu.analyze.compare",
     "evaluate": "openkpu.evaluation.evaluate",
+    "Board": "openkpu.board.board",
 }
 """Public name -> the module that has it."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, evaluate, flash, inspect, pack, run, unpack
+from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, run, unpack
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -41,6 +41,7 @@ def kpu(
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
       kpu eval    net.kmodel --data labelled --model net.onnx   how often is it right?
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
+      kpu board   script.py --camera photos                 run a MaixPy script on a virtual board
       kpu pack    net.kfpkg net.kmodel                      one file for the board's flash (kpu unpack opens it)
       kpu flash   /dev/ttyUSB0 net.kfpkg                    write it onto the board
 
@@ -56,6 +57,7 @@ for name, verb, summary in (
     ("compare", compare.compare, "Measure a kmodel against its float model."),
     ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
+    ("board", board.board, "Run a MaixPy script on a virtual board."),
     ("pack", pack.pack, "Put models and a firmware together for the board's flash."),
     ("unpack", unpack.unpack, "Take a flash package apart."),
     ("flash", flash.flash, "Write a file onto a board over its serial port."),

@@ -2,7 +2,8 @@
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
 says what would become of each layer, ``compare`` measures a kmodel against the float model, ``evaluate`` counts
-right answers on labelled pictures, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function needs is imported when it is called.
+right answers on labelled pictures, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function
+needs is imported when it is called.
 """
 
 from __future__ import annotations

@@ -35,9 +35,8 @@ def pictures(name: str) -> list[Path]:
 def test_digits(tmp_path: Path) -> None:
     compiled("digits", tmp_path)
     shown = pictures("digits")
-    board = openkpu.Board(
-        sd=tmp_path, camera=shown, frames=len(shown), firmware="minimum", display=str(tmp_path / "d.gif")
-    )
+    gif = tmp_path / "d.gif"
+    board = openkpu.Board(sd=tmp_path, camera=shown, frames=len(shown), firmware="minimum", display=str(gif))
     result = board.run(EXAMPLES / "board" / "digits.py")
     assert result.ok, result.text
     named = [line.split()[1] for line in result.text.splitlines() if line.startswith("digit")]

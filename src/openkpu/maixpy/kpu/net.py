@@ -75,9 +75,9 @@ class Handle:
         return self.program.outputs[index]
 
     def view(self, operand: Operand) -> NDArray[np.uint8]:
-        """The bytes of an operand in main memory, not a copy."""
+        """The bytes of an operand in main RAM, not a copy."""
         assert self.session is not None
-        return self.session.main[operand.start : operand.stop]
+        return self.session.ram(operand.memory)[operand.start : operand.stop]
 
     def run(self, data: NDArray[Any]) -> None:
         """Run once; time passes on the board."""
@@ -127,10 +127,8 @@ class Handle:
     def _use(self, program: Program) -> None:
         """Go on with another program in the same memory."""
         assert self.session is not None
-        main = self.session.main
         self.program = program
-        self.session = Session(program)
-        self.session.main = main
+        self.session = Session(program, main=self.session.main)
 
     def restore(self) -> None:
         """All layers again."""

@@ -66,8 +66,8 @@ def test_every_room_exists() -> None:
 
 
 def test_public_names() -> None:
-    names = ["Board", "Compiled", "Model", "OpenKPUError", "__version__", "check", "compare", "compile", "evaluate"]
-    names.append("load")
+    classes = ["Board", "Compiled", "Model", "OpenKPUError", "Profile"]
+    names = [*classes, "__version__", "check", "compare", "compile", "evaluate", "load", "profile"]
     assert sorted(openkpu.__all__) == names
     assert all(getattr(openkpu, name) is not None for name in names)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

@@ -1,9 +1,9 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
-says what would become of each layer, ``compare`` measures a kmodel against the float model, ``evaluate`` counts
-right answers on labelled pictures, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function
-needs is imported when it is called.
+says what would become of each layer, ``compare`` measures a kmodel against the float model, ``evaluate`` counts right
+answers on labelled pictures, ``profile`` estimates the time on the chip, and ``Board`` runs MaixPy scripts. Importing
+the package is cheap; what a function needs is imported when it is called.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from openkpu.errors import OpenKPUError
 
 if TYPE_CHECKING:
     from openkpu.analyze.compare import compare
+    from openkpu.analyze.profile import Profile, profile
     from openkpu.api import Model, load
     from openkpu.board.board import Board
     from openkpu.compiler import Compiled, check, compile
@@ -24,12 +25,14 @@ __all__ = [
     "Compiled",
     "Model",
     "OpenKPUError",
+    "Profile",
     "__version__",
     "check",
     "compare",
     "compile",
     "evaluate",
     "load",
+    "profile",
 ]
 
 __version__ = "0.1.0"
@@ -41,6 +44,8 @@ _LAZY = {
     "check": "openkpu.compiler",
     "Compiled": "openkpu.compiler",
     "compare": "openkpu.analyze.compare",
+    "profile": "openkpu.analyze.profile",
+    "Profile": "openkpu.analyze.profile",
     "evaluate": "openkpu.evaluation.evaluate",
     "Board": "openkpu.board.board",
 }

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from openkpu.api import Model
 from openkpu.codegen.v3 import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
+from openkpu.estimate.bar import Estimate
+from openkpu.estimate.steps import program_time
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
@@ -61,6 +63,8 @@ class Report:
     file_bytes: int
     kpu_layers: int
     kpu_segments: int
+    time: Estimate
+    """A forward pass on the chip at 400 MHz."""
     seconds: float
     warnings: tuple[str, ...]
 
@@ -323,6 +327,7 @@ def _report(
         size,
         sum(on_kpu),
         segments,
+        program_time(model.program),
         seconds,
         tuple(warnings),
     )

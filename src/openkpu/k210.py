@@ -16,6 +16,13 @@ AI_LINES: Final = AI_RAM_BYTES // AI_LINE_BYTES  # 32768: image_src_addr/image_d
 
 # -- clocks -------------------------------------------------------------------------------------------------------
 KPU_HZ: Final = 400_000_000  # [SDK] demos set PLL1/KPU to 400 MHz
+CPU_HZ: Final = 400_000_000  # [DS] normal clock; MaixPy's default too. Bus, DMA and SRAM run at the CPU's clock
+MOST_MHZ: Final = 800  # [DS] PLL outputs go this far; boards are stable up to about 600 (CPU) and 500 (KPU)
+LEAST_MHZ: Final = 26  # the crystal's frequency, with the PLLs bypassed
+
+# -- the convolution unit -----------------------------------------------------------------------------------------
+KPU_LANES: Final = 64  # multipliers for each tap: one line of AI RAM a cycle
+KPU_TAPS: Final = 9  # taps in parallel: 576 multiply-accumulates a cycle for 3x3, 64 for 1x1
 
 # -- what one KPU layer can do ------------------------------------------------------------------------------------
 MAX_CHANNELS: Final = 1024  # [SDK] 10-bit channel fields hold n-1

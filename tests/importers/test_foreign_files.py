@@ -19,7 +19,7 @@ def zipped(*names: str) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         for name in names:
-            file.writestr(name, "content")
+            file.writestr(zipfile.ZipInfo(name), "content")
     return stream.getvalue()
 
 

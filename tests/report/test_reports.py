@@ -11,6 +11,7 @@ import pytest
 from openkpu.analyze.compare import Comparison, LayerComparison, OutputComparison
 from openkpu.analyze.predict import Prediction, rank
 from openkpu.analyze.yolo import Box
+from openkpu.estimate.bar import Estimate
 from openkpu.lower.context import Decision
 from openkpu.report import check, compare, run
 from openkpu.report import compile as card
@@ -91,6 +92,7 @@ def report(**changes):
         "file_bytes": 123456,
         "kpu_layers": 7,
         "kpu_segments": 1,
+        "time": Estimate(12345.0, 11000.0, 15000.0),
         "seconds": 1.25,
         "warnings": ("careful " * 20,),
     }
@@ -108,6 +110,7 @@ def test_card():
         "31.4 dB",
         "120.6 KiB",
         "no plan needs less than 2.0 KiB",
+        "about 12.3 ms a picture, estimated between 11.0 and 15.0 ms",
         "warning: careful",
         "kpu run net.kmodel",
         "1.2 s",

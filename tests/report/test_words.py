@@ -71,3 +71,7 @@ def test_bar_ends():
     assert words.bar(1, 4) == "████"
     assert words.bar(math.nan, 4) == "    "
     assert words.bar(0.125, 1) == "▏"
+
+
+def test_steps_without_a_name_stay_without_one():
+    assert words.shorten_names(["", "/a/a.1/a.1.2/Conv", "/"], 4)[0] == ""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, run, unpack
+from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, profile, run, unpack
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -40,13 +40,14 @@ def kpu(
       kpu run     net.kmodel photo.jpg                      bit for bit what the chip computes
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
       kpu eval    net.kmodel --data labelled --model net.onnx   how often is it right?
+      kpu profile net.kmodel                                how long does it take on the chip, and why?
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
       kpu board   script.py --camera photos                 run a MaixPy script on a virtual board
       kpu pack    net.kfpkg net.kmodel                      one file for the board's flash (kpu unpack opens it)
       kpu flash   /dev/ttyUSB0 net.kfpkg                    write it onto the board
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
-    compile, compare, evaluate.
+    compile, compare, evaluate, profile.
     """
 
 
@@ -56,6 +57,7 @@ for name, verb, summary in (
     ("run", run.run, "Run a kmodel on pictures, bit for bit."),
     ("compare", compare.compare, "Measure a kmodel against its float model."),
     ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
+    ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
     ("board", board.board, "Run a MaixPy script on a virtual board."),
     ("pack", pack.pack, "Put models and a firmware together for the board's flash."),

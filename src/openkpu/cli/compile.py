@@ -93,6 +93,7 @@ def compile(
         next_commands=[
             shlex.join(["kpu", "run", str(output), "PICTURE", *labels]),
             shlex.join(["kpu", "compare", str(model), str(output), "--data", str(calibration), *again]),
+            shlex.join(["kpu", "profile", str(output)]),
             shlex.join(["kpu", "inspect", str(output)]),
         ],
     )

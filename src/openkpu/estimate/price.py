@@ -1,39 +1,45 @@
-"""Prices in microseconds at the default clocks.
+"""Prices for the lowering: microseconds on the V3 runtime at the default clocks, from ``kpu`` and ``cpu``.
 
-KPU: fitted to the 22 per-layer times published for the face-detection V3 model (nncase issue 77), in-sample mean error
-2 %. A *word-op* is one 64-byte line of AI RAM against one kernel of one input-output channel pair; 1x1 and 3x3 kernels
-cost the same. CPU: derived from nncase issues 95 to 97 (V4 runtime on the chip) and, for float matrix products, from
-the 74 ms that the same network loses when its 768x1000 product moves to the CPU; rough, good enough to choose by.
+The lowering asks when a layer can run in several ways, and ``kpu check`` adds the answers up.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from openkpu.kpu.fmap import FeatureMapLayout
+from openkpu.estimate.cpu import V3
+from openkpu.estimate.kpu import Work, layer_time
+from openkpu.k210 import CPU_HZ, KPU_HZ
 
-DOWNLOAD_NS: Final = 21.4  # a byte, KPU -> main RAM
-UPLOAD_NS: Final = 16.6  # a byte, main RAM -> AI RAM by the CPU
-DEQUANTIZE_NS: Final = 7.6  # an element
-QUANTIZE_NS: Final = 40.0  # an element: a float division, rounding and clamp; estimated from its siblings
-POOL_TAP_NS: Final = 15.0  # an element and kernel tap; estimated
-FLOAT_MAC_NS: Final = 96.0  # a multiply-accumulate of a float matrix product
-
-
-def kpu_layer_us(
-    c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool, out_pixels: int, weight_bytes: int = 1
-) -> float:
-    """Return the time of one KPU layer; (c, h, w) is the input, ``out_pixels`` the output's h*w after pooling."""
-    lay = FeatureMapLayout(c, h, w)
-    word_ops = lay.lines * (1 if depthwise else oc)
-    weights = kernel * kernel * (c if depthwise else c * oc) * weight_bytes
-    out_words = oc * out_pixels / 8
-    return 6.6 + 0.00272 * word_ops + 0.00266 * weights + 0.00304 * out_words + 0.0073 * oc
+DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
+UPLOAD_NS: Final = V3.upload_bytes.ns  # a byte, main RAM -> AI RAM by the CPU, rows of any width
+DEQUANTIZE_NS: Final = V3.dequantize.ns  # an element
+QUANTIZE_NS: Final = V3.quantize.ns  # an element
+POOL_OUTPUT_NS: Final = V3.pool_output.ns  # an output element of a pooling
+POOL_TAP_NS: Final = V3.pool_tap.ns  # and each of its taps
+AVERAGE_NS: Final = V3.average.ns  # an element of an average over a whole map
+REORDER_NS: Final = V3.transpose.ns  # an element, CHW to HWC
+COPY_NS: Final = V3.copy.ns  # a byte
+SOFTMAX_NS: Final = V3.exp.ns  # an element
+FLOAT_MAC_NS: Final = V3.mac.ns  # a multiply-accumulate of a float matrix product
+_MHZ: Final = 1_000_000
 
 
-def cpu_pool_us(elements_in: int, elements_out: int, taps: int) -> float:
-    """Return the time to bring a map to main RAM, pool it there and bring it back."""
-    return (elements_in * DOWNLOAD_NS + elements_out * (taps * POOL_TAP_NS + UPLOAD_NS)) / 1000
+def kpu_layer_us(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool) -> float:
+    """Return the time of one KPU layer; (c, h, w) is the input. Pooling is free."""
+    work = Work(c, h, w, oc, kernel, depthwise)
+    return layer_time(work, kpu_mhz=KPU_HZ / _MHZ, cpu_mhz=CPU_HZ / _MHZ).time.us
+
+
+def upload_ns(width: int | None) -> float:
+    """Return the time to bring a byte of a map of this width (None: any) to AI RAM."""
+    return V3.upload_words.ns if width is not None and width % 8 == 0 else UPLOAD_NS
+
+
+def cpu_pool_us(elements_in: int, elements_out: int, taps: int, *, width: int | None = None) -> float:
+    """Return the time to bring a map to main RAM, pool it there and bring it back; ``width`` is the result's."""
+    pool = POOL_OUTPUT_NS + taps * POOL_TAP_NS
+    return (elements_in * DOWNLOAD_NS + elements_out * (pool + upload_ns(width))) / 1000
 
 
 def cpu_fully_connected_us(inputs: int, outputs: int) -> float:
@@ -43,5 +49,7 @@ def cpu_fully_connected_us(inputs: int, outputs: int) -> float:
 
 def kpu_fully_connected_us(inputs: int, outputs: int) -> float:
     """Return the time of a matrix-vector product as 1x1 convolution on a 4x4 map, with its CPU work."""
-    kpu = kpu_layer_us(inputs, 4, 4, outputs, kernel=1, depthwise=False, out_pixels=16)
-    return kpu + (inputs * (QUANTIZE_NS + UPLOAD_NS) + outputs * (16 * DOWNLOAD_NS + DEQUANTIZE_NS)) / 1000
+    kpu = kpu_layer_us(inputs, 4, 4, outputs, kernel=1, depthwise=False)
+    there = inputs * (QUANTIZE_NS + V3.pad.ns)
+    back = outputs * (16 * DOWNLOAD_NS + V3.slice.ns + DEQUANTIZE_NS)
+    return kpu + (there + back) / 1000

@@ -110,9 +110,7 @@ class Context:
                 why=problem,
                 fix="use a smaller input picture or fewer channels in this layer",
             )
-        self.spent += price.kpu_layer_us(
-            c, h, wd, oc, kernel=k, depthwise=depthwise, out_pixels=out_size[0] * out_size[1]
-        )
+        self.spent += price.kpu_layer_us(c, h, wd, oc, kernel=k, depthwise=depthwise)
         ws = Tensor(self.name(f"{stem}.weights"), w.shape, "float32", np.ascontiguousarray(w, np.float32))
         bs = Tensor(self.name(f"{stem}.bias"), b.shape, "float32", np.ascontiguousarray(b, np.float32))
         return self.emit(
@@ -162,7 +160,7 @@ class Context:
         sizes = [t.shape[1] * t.shape[2] * t.shape[3] for t in (before, after)]
         dims = ["x".join(map(str, t.shape[1:])) for t in (before, after)]
         layer = self.origin[-1] if self.origin else after.name
-        us = price.cpu_pool_us(sizes[0], sizes[1], 1)
+        us = price.cpu_pool_us(sizes[0], sizes[1], 1, width=after.shape[3])
         self.decisions.append(Decision(layer, what, " -> ".join(dims), "CPU", "", why, fix, us))
 
     # -- views ----------------------------------------------------------------------------------------------------
@@ -214,8 +212,8 @@ class Context:
         if (v.height, v.width) != (ph // 2, pw // 2):
             return None
         c = v.channels
-        on_kpu = price.kpu_layer_us(c, ph, pw, c, kernel=1, depthwise=False, out_pixels=v.height * v.width)
-        if on_kpu > price.cpu_pool_us(c * ph * pw, c * v.height * v.width, 1):
+        on_kpu = price.kpu_layer_us(c, ph, pw, c, kernel=1, depthwise=False)
+        if on_kpu > price.cpu_pool_us(c * ph * pw, c * v.height * v.width, 1, width=v.width):
             return None
         pool = "right_top2" if v.left else "left_top2"
         return View.whole(self.identity(v.tensor, f"{stem}.stride", pool=pool, shift=(v.top, 0)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -156,7 +157,7 @@ def lower_concat(ctx: Context, node: Node) -> None:
         )
     parts = [ctx.shaped(t) for t in node.inputs]
     ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
-    ctx.spent += int(np.prod(out.shape)) * 4 / 1000  # a copy, about 1 ns a byte
+    ctx.spent += int(np.prod(out.shape)) * 4 * price.COPY_NS / 1000
     decide.on_cpu(
         ctx,
         node,

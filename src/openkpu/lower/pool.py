@@ -58,8 +58,8 @@ def lower_pool(ctx: Context, node: Node) -> None:
     c = x.channels
     if name is not None:
         steps = name.split("+")
-        cost = sum(price.kpu_layer_us(c, *x.physical, c, kernel=1, depthwise=False, out_pixels=oh * ow) for _ in steps)
-        if cost <= price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node)):
+        cost = sum(price.kpu_layer_us(c, *x.physical, c, kernel=1, depthwise=False) for _ in steps)
+        if cost <= price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node), width=ow):
             t = ctx.identity(x.tensor, f"{stem}.pool", pool=steps[0])
             ctx.values[id(node.output)] = pool_after(ctx, x.on(t), node, name, stem)
             decide.kpu_rewrite(ctx, node, "a 1x1 identity convolution with the pooling in it", ctx.spent - before)
@@ -84,7 +84,7 @@ def lower_pool(ctx: Context, node: Node) -> None:
             origin=(x.top - pads[0], x.left - pads[1]),
             size=(oh, ow),
         )
-        ctx.spent += price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node))
+        ctx.spent += price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node), width=ow)
     else:
         x = ctx.materialize(x, stem)
         source = x.tensor
@@ -104,7 +104,8 @@ def lower_pool(ctx: Context, node: Node) -> None:
         elements = c * oh * ow
         ctx.spent += (
             c * x.height * x.width * (price.DOWNLOAD_NS + price.DEQUANTIZE_NS)
-            + elements * (_taps(node) * price.POOL_TAP_NS + price.QUANTIZE_NS + price.UPLOAD_NS)
+            + elements
+            * (price.POOL_OUTPUT_NS + _taps(node) * price.POOL_TAP_NS + price.QUANTIZE_NS + price.upload_ns(ow))
         ) / 1000
     ctx.values[id(node.output)] = View.whole(out)
     decide.on_cpu(
@@ -129,7 +130,7 @@ def lower_global_average_pool(ctx: Context, node: Node) -> None:
         return
     ctx.values[id(node.output)] = ctx.emit("CpuGlobalAveragePool", [t], (1, c), node.output.name)
     n = c * h * w
-    ctx.spent += n * (price.DOWNLOAD_NS + 2 * price.DEQUANTIZE_NS) / 1000
+    ctx.spent += n * (price.DOWNLOAD_NS + price.DEQUANTIZE_NS + price.AVERAGE_NS) / 1000
     decide.on_cpu(ctx, node, "the runtime averages over a whole map on the CPU", "", ctx.spent - before, expected=True)
 
 

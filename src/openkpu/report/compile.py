@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def as_dict(report: Report, output: str, sidecar: str | None) -> dict[str, Any]:
     """Return plain data for ``--json``."""
-    return {"output": output, "sidecar": sidecar, **report.as_dict(), **check.totals(report.decisions)}
+    totals = {**check.totals(report.decisions), "microseconds": report.time.us}
+    return {"output": output, "sidecar": sidecar, **report.as_dict(), **totals}
 
 
 def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str], next_commands: Sequence[str]) -> None:
     """Print the card."""
     cpu = [d for d in report.decisions if d.where == "CPU"]
     segments = words.plural(report.kpu_segments, "segment")
-    us = sum(d.microseconds for d in report.decisions)
     printer.line("")
     printer.line(
         (output, "bold"), f"  {words.size(report.file_bytes)}  ", (f"kmodel {report.target.upper()}", words.ACCENT)
@@ -44,7 +44,7 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
             ),
             ("accuracy", _accuracy(report)),
             ("ranges", report.way),
-            ("on the chip", f"about {words.milliseconds(us)} a picture (estimated)"),
+            ("on the chip", _time(report)),
             ("compiled in", f"{report.seconds:.1f} s"),
         ]
     )
@@ -63,6 +63,12 @@ def _peak(peak: int, bound: int, limit: int) -> list[Cell]:
         ("optimal", words.GOOD) if peak <= bound else (f"no plan needs less than {words.size(bound)}", words.DIM)
     )
     return [f"{words.size(peak)} ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
+
+
+def _time(report: Report) -> list[Cell]:
+    t = report.time
+    between = f"{words.milliseconds(t.low).removesuffix(' ms')} and {words.milliseconds(t.high)}"
+    return [f"about {words.milliseconds(t.us)} a picture", (f", estimated between {between}", words.DIM)]
 
 
 def _accuracy(report: Report) -> list[Cell]:

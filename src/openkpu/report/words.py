@@ -116,7 +116,7 @@ def shorten_names(names: Sequence[str], width: int) -> list[str]:
 
 def _without_parents(name: str) -> str:
     parts = [p for p in name.split("/") if p]
-    following = [*parts[1:], ""]
+    following = [*parts[1:], ""][: len(parts)]
     return "/".join(p for p, n in zip(parts, following, strict=True) if not n.startswith((f"{p}.", f"{p}_"))) or name
 
 

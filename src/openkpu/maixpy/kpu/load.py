@@ -6,7 +6,7 @@ import errno
 import itertools
 from typing import Any, Final, NoReturn
 
-from openkpu.board import model_file
+from openkpu.board import cost, model_file
 from openkpu.board.budget import STREAM_BODY_LIMIT, ModelCost, Stream
 from openkpu.board.device import Device
 from openkpu.board.model_file import LoadFault, ModelFile
@@ -16,8 +16,6 @@ from openkpu.maixpy.kpu.net import Handle, Yolo, kpu_net, times_of
 from openkpu.runtime.session import Session
 
 MODELS: Final = 5
-FLASH_BYTES_PER_US: Final = 0.5
-"""One bit a clock would be 1/8 byte; the driver reads with four lines, so at f Hz it is f / 2 bytes a second."""
 
 
 class Loader:
@@ -72,16 +70,8 @@ class Loader:
                     fix="Split the layer, or use kpu.load.",
                 )
             )
-        handle.stream_us = self._stream_us(file, handle.times, bool(dual), speed)
+        handle.stream_us = cost.stream_us(file.size, handle.times, dual=bool(dual), spi_hz=speed)
         return self._net(handle, address, None)
-
-    @staticmethod
-    def _stream_us(file: ModelFile, times: list[float], dual: bool, speed: int) -> float:
-        """What reading the bodies adds to a run: all of it, or what the KPU's work does not hide."""
-        reads = [size / (max(speed, 1) / 1e6 * FLASH_BYTES_PER_US) for _, size in file.layers]
-        if not dual:
-            return sum(reads)
-        return reads[0] + sum(max(0.0, r - t) for r, t in zip(reads[1:], times, strict=False))
 
     def _address(self, address: int) -> None:
         if address <= 0:
@@ -108,23 +98,23 @@ class Loader:
             raise LoadFault(codes.MODELS_FULL, f"{MODELS} models are loaded already; free one with kpu.deinit")
         if file.program is None and not file.run_fault and not (file.version == 4 and _hangs(file)):
             self._refuse(file, name)
-        cost = ModelCost(file.version, file.size, file.main_bytes, file.largest_body, stream)
+        wanted = ModelCost(file.version, file.size, file.main_bytes, file.largest_body, stream)
         blocks: list[int] = []
         main = 0
-        for line in cost.lines():
-            bill = d.bill(cost)
+        for line in wanted.lines():
+            bill = d.bill(wanted)
             address = d.malloc(line.bytes, f"{name} {line.what}")
             if address is None:
                 for block in blocks:
                     d.release(block)
-                self._no_memory(cost, name, line.what, bill.text(), bill.advice)
+                self._no_memory(wanted, name, line.what, bill.text(), bill.advice)
             blocks.append(address)
             if "main_mem" in line.what:
                 main = address
         self.count += 1
         session = None if file.program is None else Session(file.program)
         layers = file.node_count
-        handle = Handle(d, file, cost, blocks, main, next(self._ids), name, session, layers, times_of(file.program))
+        handle = Handle(d, file, wanted, blocks, main, next(self._ids), name, session, layers, times_of(file.program))
         handle.program = file.program
         names = [f"{i} {type(s).__name__}" for i, s in enumerate(file.program.steps)] if file.program else []
         d.send("model", id=handle.id, name=name, bytes=file.size, main=file.main_bytes, steps=names, us=handle.times)
@@ -154,7 +144,7 @@ class Loader:
             )
         )
 
-    def _no_memory(self, cost: ModelCost, name: str, what: str, bill: list[str], advice: tuple[str, ...]) -> NoReturn:
+    def _no_memory(self, wanted: ModelCost, name: str, what: str, bill: list[str], advice: tuple[str, ...]) -> NoReturn:
         d = self.device
         d.note(f"{name} does not fit into main RAM:\n  " + "\n  ".join(bill))
         if advice:
@@ -164,7 +154,7 @@ class Loader:
                 f"all together would fit, but the free memory is in pieces: the largest has {d.system.largest:,} B. "
                 "Load the largest model first, before camera and display."
             )
-        if cost.version == 4 and "main_mem" in what:
+        if wanted.version == 4 and "main_mem" in what:
             d.halt(
                 BoardError(
                     "E621",

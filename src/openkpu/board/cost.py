@@ -12,6 +12,9 @@ from openkpu.kmodel.program import Program
 
 _KPU_MHZ: Final = KPU_HZ / 1e6
 _CPU_MHZ: Final = CPU_HZ / 1e6
+REGION_EXP_US: Final = 1.1
+"""An exponential in ``run_yolo2``. Fitted to one figure: boards take 24 ms for it with the face model (1500 boxes of 6
+exponentials; neucrack.com/p/313), of which the network takes 13.9 by the estimate of its layers."""
 
 
 def program_us(program: Program) -> list[float]:
@@ -20,6 +23,11 @@ def program_us(program: Program) -> list[float]:
     if times:
         times[0] += sum(input_cost(o, program.version, cpu_mhz=_CPU_MHZ).time.us for o in program.inputs)
     return times
+
+
+def region_us(boxes: int, classes: int) -> float:
+    """Return the time of the YOLOv2 region layer: sigmoid of x, y and objectness, exp of the sizes, softmax."""
+    return boxes * (5 + classes) * REGION_EXP_US
 
 
 def stream_us(file_bytes: int, times: list[float], *, dual: bool, spi_hz: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.board import cost
 from openkpu.board.device import Device
 from openkpu.errors import BoardError
 from openkpu.kmodel.program import KpuConv
@@ -261,6 +262,7 @@ class Running:
         assert shape is not None
         assert handle.session is not None
         need = 4 * region.needed_floats(grid[2], grid[0], grid[1], yolo.number)
+        self._device.clock.spend(cost.region_us(grid[0] * grid[1] * yolo.number, region.class_count(grid[2])))
         raw = handle.session.main[operand.start : operand.start + need]
         floats = raw.view(np.float32)
         return region.run(floats, grid, (shape[0], shape[1]), yolo.anchors, yolo.threshold, yolo.nms)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, profile, run, unpack
+from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, profile, report, run, unpack
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -58,6 +58,7 @@ for name, verb, summary in (
     ("compare", compare.compare, "Measure a kmodel against its float model."),
     ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
     ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
+    ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
     ("board", board.board, "Run a MaixPy script on a virtual board."),
     ("pack", pack.pack, "Put models and a firmware together for the board's flash."),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from openkpu.api import load
-from openkpu.errors import MemoryLimitError, OpenKPUError, UnsupportedError
-from openkpu.kmodel.detect import MAGIC, byteswap
+from openkpu.errors import FileFormatError, MemoryLimitError, OpenKPUError, UnsupportedError
+from openkpu.kmodel.detect import MAGIC, byteswap, detect
 from openkpu.kmodel.program import Program
 from openkpu.kmodel.v3 import HEADER, LAYER_HEADER, OUTPUT
 from openkpu.kmodel.v3_conv import ARGUMENT
@@ -31,6 +31,8 @@ _STREAM_TABLES: Final = 4096
 
 PARAM, VERSION, FORMAT, DECRYPT, READ_FILE, NO_MEM = 2001, 2002, 2003, 2004, 2005, 2006
 RUN_MODEL, UNKNOWN = 2008, 2015
+WRONG_VERSION: Final = "E101"
+"""The code of ``ModelFile.refusal`` for a file of another version, which the firmware takes for a V4 file."""
 
 
 class LoadFault(Exception):  # noqa: N818 - an outcome of loading, not an error of ours
@@ -179,9 +181,15 @@ def _examine(kind: int, data: bytes, *, v4: bool, from_flash: bool) -> ModelFile
 def _examine_v4(data: bytes, *, from_flash: bool) -> ModelFile:
     if len(data) < 40:
         raise LoadFault(READ_FILE, "the file ends inside its header")
-    if _word(data, 4) != 4 and from_flash:
-        raise LoadFault(UNKNOWN, f"this is a kmodel V{_word(data, 4)}: no MaixPy firmware runs it")
-    program, refusal = _program(data)
+    version = _word(data, 4)
+    program: Program | None = None
+    refusal: OpenKPUError | None
+    if version == 4:
+        program, refusal = _program(data)
+    elif from_flash:
+        raise LoadFault(UNKNOWN, f"this is a kmodel V{version}: no MaixPy firmware runs it")
+    else:
+        refusal = FileFormatError(WRONG_VERSION, detect(data).title)
     return ModelFile(4, len(data), _word(data, 20), (), (), program, 0, refusal, _word(data, 24))
 
 
@@ -227,8 +235,6 @@ def _tables(data: bytes, outputs: int, layers: int) -> tuple[tuple[tuple[int, in
 
 
 def _what_instead(data: bytes) -> str:
-    from openkpu.kmodel.detect import detect
-
     if data[:4] == b"\xff\xff\xff\xff":
         return "nothing was ever written there: the flash is erased"
     return f"the first word is {data[:4].hex(' ') or 'missing'}: {detect(data).title}"

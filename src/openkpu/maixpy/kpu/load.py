@@ -123,7 +123,7 @@ class Loader:
     def _refuse(self, file: ModelFile, name: str) -> None:
         refusal = file.refusal
         assert refusal is not None
-        if file.version == 4 and refusal.code == "E101":
+        if file.version == 4 and refusal.code == model_file.WRONG_VERSION:
             self.device.halt(
                 BoardError(
                     "E621",

@@ -115,6 +115,11 @@ def test_imports(bench: Bench) -> None:
         "import lib; from lib import f, VALUE as v; import ujson, json, ustruct, ubinascii, uhashlib, urandom, math"
     )
     assert bench.eval("lib.f(), f(), v, ujson.loads('[1]'), ustruct.pack('<H', 3)") == (42, 42, 41, [1], b"\3\0")
+    assert bench.eval("ustruct.pack('3s', 'abc'), bytearray('ab'), isinstance(bytearray(2), bytearray)") == (
+        b"abc",
+        bytearray(b"ab"),
+        True,
+    )
     (bench.sd / "pkg").mkdir()
     (bench.sd / "pkg" / "__init__.py").write_text("from .part import x\n")
     (bench.sd / "pkg" / "part.py").write_text("x = 7\n")
@@ -142,6 +147,11 @@ def test_printing_and_exec(bench: Bench) -> None:
     assert bench.eval("labels") == [1, 2]
     bench.run("import uio; s = uio.StringIO(); print('to', 'file', file=s)")
     assert bench.eval("s.getvalue()") == "to file\n"
+
+
+def test_mixed_indentation(bench: Bench) -> None:
+    bench.script.run_source(b"if True:\n        a = 1\n\tb = 2\n", "tabs.py", bench.scope)
+    assert bench.eval("a, b") == (1, 2)
 
 
 def test_tracebacks(bench: Bench) -> None:
@@ -244,7 +254,7 @@ def test_timers_and_ports(bench: Bench) -> None:
     bench.run("time.sleep_ms(1050); t.stop(); time.sleep_ms(500)")
     assert bench.eval("len(n)") == 10
     bench.run("Timer(0, 1, period=30, callback=lambda t: n.append(2)); time.sleep_ms(500)")
-    assert bench.eval("n.count(2)") == 1
+    assert bench.eval("n.count(2), t.callback_arg(7), t.callback_arg()") == (1, 7, 7)
     bench.run(
         "p = PWM(Timer(0, 2, mode=Timer.MODE_PWM), freq=50, duty=5, pin=24); p.duty(7.5); u = UART(UART.UART1, 9600)"
     )

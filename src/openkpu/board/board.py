@@ -90,11 +90,13 @@ class Board:
         *,
         on_event: Callable[[Event], None] | None = None,
         keep_frames: bool = False,
+        camera_events: bool = False,
         stdin: TextIO | None = None,
     ) -> Result:
         """Run a script to its end and return what came of it.
 
-        ``on_event`` gets every event as it happens (see ``board.events``), in this thread. ``keep_frames`` keeps what
+        ``on_event`` gets every event as it happens (see ``board.events``), in this thread; with ``camera_events`` also
+        the camera's pictures. ``keep_frames`` keeps what
         the display showed in the result. A script that reads a line gets it from ``stdin``, or an empty one.
         ``SetupError`` E510 when there is no such script, ``BoardError`` when the board cannot be set up.
         """
@@ -112,7 +114,7 @@ class Board:
                 sd=self._config.sd or str(path.resolve().parent),
                 sd_overlay=None if self._config.sd else str(_folder(work / "sd")),
                 send_frames=wants_frames,
-                send_camera=False,
+                send_camera=camera_events,
             )
             run = _Run(work, on_event, keep_frames, recorder, stdin)
             while True:

@@ -20,14 +20,14 @@ ABSENT: Final[dict[str, str]] = {
     "audio": "sound",
     "speech_recognizer": "speech recognition",
     "video": "video files",
-    "lvgl": "the LVGL user interface",
-    "lvgl_helper": "the LVGL user interface",
-    "touchscreen": "the touch screen",
-    "modules": "the firmware's drivers (ws2812, onewire, ultrasonic, ...)",
-    "nes": "the NES emulator",
+    "lvgl": "LVGL user interface",
+    "lvgl_helper": "LVGL user interface",
+    "touchscreen": "touch screen",
+    "modules": "ws2812, onewire, ultrasonic and other devices",
+    "nes": "NES emulator",
     "ulab": "ulab",
     "ucryptolib": "cryptography",
-    "pye_mp": "the editor",
+    "pye_mp": "editor",
 }
 """Module -> what it is about."""
 

@@ -149,10 +149,11 @@ class Timer:
             self._function = args[0]
         return self._function
 
-    def callback_arg(self, *args: Any) -> None:
-        """Set what the function finds at the timer."""
-        mp.positional(args, 1, 1)
-        self._arg = args[0]
+    def callback_arg(self, *args: Any) -> Any:
+        """What the function finds at the timer, or set it."""
+        if args:
+            self._arg = args[0]
+        return self._arg
 
     def poll(self, now: float) -> None:
         """Call the function as often as its time has come."""

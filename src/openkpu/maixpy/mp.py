@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from openkpu.board.storage import os_error as os_error
+from openkpu.errors import OpenKPUError
 
 MISSING: Final = object()
 """The default of an argument that was not given."""
@@ -61,6 +62,8 @@ def to_str(value: Any) -> str:
 def exception_text(error: BaseException) -> str:
     """The text of an exception; an OSError of one number shows its name."""
     args = error.args
+    if isinstance(error, OpenKPUError):
+        return f"{error.code}: {error.what}: {error.why}"
     if isinstance(error, OSError) and error.errno is not None:
         args = (error.errno,)
     if not args:

@@ -70,6 +70,7 @@ class Script:
             "print": self._print,
             "input": self._input,
             "repr": mp.to_repr,
+            "bytearray": system.ByteArray,
             "exec": self._exec,
             "execfile": self._execfile,
             "__import__": self._import,
@@ -198,4 +199,15 @@ class Script:
     def run_source(self, source: bytes, name: str, scope: dict[str, Any]) -> None:
         """Compile and run; ``name`` is what tracebacks show."""
         self.files.add(name)
-        exec(compile(source, name, "exec", dont_inherit=True), scope)
+        try:
+            code = compile(source, name, "exec", dont_inherit=True)
+        except TabError:
+            code = compile(_tabs_of_eight(source), name, "exec", dont_inherit=True)
+        exec(code, scope)
+
+
+def _tabs_of_eight(source: bytes) -> bytes:
+    """Indentation with every tab replaced as MicroPython counts it, which takes mixtures that Python refuses."""
+    lines = source.splitlines(keepends=True)
+    bare = [line.lstrip(b" \t") for line in lines]
+    return b"".join(line[: len(line) - len(rest)].expandtabs(8) + rest for line, rest in zip(lines, bare, strict=True))

@@ -48,11 +48,37 @@ class Implementation(NamedTuple):
     version: tuple[int, int, int]
 
 
+def _of_text(value: Any) -> Any:
+    """A str as its bytes, which MicroPython takes wherever it takes bytes."""
+    return value.encode() if isinstance(value, str) else value
+
+
+def _pack(layout: str, *values: Any) -> bytes:
+    """As struct.pack; text counts as bytes."""
+    return struct.pack(layout, *map(_of_text, values))
+
+
+class _AnyByteArray(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, bytearray)
+
+
+class ByteArray(bytearray, metaclass=_AnyByteArray):
+    """``bytearray`` of the board, which also takes text without an encoding; what it makes are the host's."""
+
+    def __new__(cls, *args: Any) -> Any:
+        """Make a bytearray."""
+        return bytearray(*map(_of_text, args)) if len(args) == 1 else bytearray(*args)
+
+
 def build_host(name: str) -> types.ModuleType:
     """Make a module of the board from the host's."""
     source, names = HOST[name]
     chosen = names.split() or [n for n in dir(source) if not n.startswith("_")]
-    return mp.module(f"u{name}", f"As the host's {name}.", {n: getattr(source, n) for n in chosen})
+    members = {n: getattr(source, n) for n in chosen}
+    if source is struct:
+        members["pack"] = _pack
+    return mp.module(f"u{name}", f"As the host's {name}.", members)
 
 
 def board_traceback(error: BaseException, files: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checksums of pictures that the firmware's own C code made (OpenMV's imlib in MaixPy-v1, its compiler flags, RISC-V)."""
+"""Checksums of pictures made by the firmware's own C code (imlib in MaixPy-v1, its compiler flags, RISC-V)."""
 
 import json
 import zlib

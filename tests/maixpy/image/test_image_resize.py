@@ -70,9 +70,7 @@ def slow_gray(source: list[list[int]], w: int, h: int) -> list[list[int]]:
 def pictures(top: int) -> st.SearchStrategy[list[list[int]]]:
     size = st.tuples(st.integers(1, 9), st.integers(1, 9))
     return size.flatmap(
-        lambda s: st.lists(
-            st.lists(st.integers(0, top), min_size=s[0], max_size=s[0]), min_size=s[1], max_size=s[1]
-        )
+        lambda s: st.lists(st.lists(st.integers(0, top), min_size=s[0], max_size=s[0]), min_size=s[1], max_size=s[1])
     )
 
 
@@ -89,7 +87,7 @@ def test_grayscale(source: list[list[int]], w: int, h: int) -> None:
 
 
 def test_the_first_column_extrapolates_out_of_range() -> None:
-    """At the edge of white (31) and black the weights are 1.25 and -0.25: 38 does not fit 5 bits and spills into blue."""
+    """At the edge of white (31) and black the weights are 1.25 and -0.25: 38 spills out of its 5 bits into blue."""
     image = rgb565([[0x00F8, 0, 0], [0x00F8, 0, 0]]).resize(6, 4)
     assert image._pixels[0, 0] == 38 << 3
     assert image._pixels[0, 0] > 0xFF
@@ -109,7 +107,7 @@ def test_shrinking_grayscale_uses_the_vertical_scale_for_both() -> None:
 
 
 def test_digits_224_to_28() -> None:
-    """A window of 9x9 pixels, where 8x8 was meant; the last column runs on in the next row, the last row behind the image."""
+    """9x9 pixels where 8x8 were meant; the last column runs on in the next row, the last row behind the image."""
     host = Board()
     source = np.random.default_rng(0).integers(0, 256, (224, 224)).astype(np.uint8)
     small = gray(source, host).resize(28, 28)._pixels

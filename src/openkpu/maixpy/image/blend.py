@@ -30,9 +30,9 @@ def draw_image(
 
     With ``alpha`` below 1 a pixel counts alpha * (R | G | B) / 256, so that black is transparent.
     """
-    columns, rows = (_steps(n, s) for n, s in ((source._w, scales[0]), (source._h, scales[1])))
     x0, y0 = max(-x, 0), max(-y, 0)
-    columns, rows = columns[x0 : max(target._w - x, 0)], rows[y0 : max(target._h - y, 0)]
+    columns = _steps(source._w, scales[0], x0, target._w - x)
+    rows = _steps(source._h, scales[1], y0, target._h - y)
     if not (columns.size and rows.size):
         return
     place = target._pixels[y + y0 : y + y0 + rows.size, x + x0 : x + x0 + columns.size]
@@ -48,12 +48,12 @@ def draw_image(
         np.copyto(place, drawn.astype(place.dtype), where=wanted)
 
 
-def _steps(count: int, scale: float) -> NDArray[np.int64]:
-    """Return the source index of each destination pixel."""
+def _steps(count: int, scale: float, first: int, end: int) -> NDArray[np.int64]:
+    """Return the source index of the destination pixels from ``first`` up to ``end``."""
     if scale == 0:
         return np.zeros(0, np.int64)
-    size = int(_f(count) * _f(scale))
-    at = (np.arange(size, dtype=_f) * (_f(1) / _f(scale))).astype(np.int64)
+    last = min(float(_f(count) * _f(scale)), end)
+    at = (np.arange(first, int(last)).astype(_f) * (_f(1) / _f(scale))).astype(np.int64)
     return np.minimum(at, count - 1)
 
 

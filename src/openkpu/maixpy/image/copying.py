@@ -13,6 +13,8 @@ from openkpu.maixpy.image.pixels import fields, pack
 from openkpu.maixpy.image.resize import resize_gray, resize_words
 
 _Copy = TypeVar("_Copy", bound=ImageCore)
+_FRAME_BUFFER = 640 * 480 * 2
+"""Bytes of the largest frame buffer that a board can hold beside the rest (VGA)."""
 _POOL_BINARY = "openkpu board: pooling of a binary image is not simulated (the firmware reads it as RGB565)"
 
 
@@ -53,18 +55,22 @@ class Copying(ImageCore):
         width, height = (int(np.float32(n) * s) for n, s in ((w, scales[0]), (h, scales[1])))
         check(width >= 1, "Output image width is 0!")
         check(height >= 1, "Output image height is 0!")
+        room = packed_size(width, height, self._format)
+        if to_frame_buffer:
+            check(room <= _FRAME_BUFFER, "The new image won't fit in the main frame buffer!")
+        if other is not None:
+            limit = packed_size(other._w, other._h, other._format)
+            check(room <= limit, "The new image won't fit in the target frame buffer!")
+        image = None if other is not None or to_frame_buffer else self._new(width, height)
         columns, rows = (
             (np.arange(n, dtype=np.float32) * (np.float32(1) / s)).astype(np.int64) + first
             for n, s, first in ((width, scales[0], x), (height, scales[1], y))
         )
         pixels = self._pixels[np.minimum(rows, self._h - 1)[:, None], np.minimum(columns, self._w - 1)[None, :]]
         if other is None:
-            image = type(self)(self._host, self._format, pixels) if to_frame_buffer else self._of_pixels(pixels)
+            image = image or type(self)(self._host, self._format, np.zeros((height, width), pixels.dtype))
+            image._pixels[...] = pixels
             return _without_planes(image, "crop()" if in_place else "copy()")
-        check(
-            packed_size(width, height, self._format) <= packed_size(other._w, other._h, other._format),
-            "The new image won't fit in the target frame buffer!",
-        )
         _replace(other, self._format, pixels)
         other._wrote("crop" if in_place else "copy")
         return type(self)(

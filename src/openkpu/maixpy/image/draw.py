@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+_WIDE: Final = 16
+"""From this size on brushes are painted one by one."""
+_LONGEST: Final = 10_000_000
 
 Pixels = NDArray[Any]
 Point = tuple[int, int]
@@ -45,6 +49,16 @@ def disc(first: int, last: int) -> NDArray[np.bool_]:
     return offsets[:, None] ** 2 + offsets**2 <= first * first
 
 
+def spot(pixels: Pixels, value: int, centre: Point, first: int, last: int) -> None:
+    """Paint one disc of any size."""
+    x0, y0 = (max(c + first, 0) for c in centre)
+    x1, y1 = (min(c + last + 1, n) for c, n in zip(centre, pixels.shape[::-1], strict=True))
+    if x1 > x0 and y1 > y0:
+        across, down = np.arange(x0, x1) - centre[0], np.arange(y0, y1) - centre[1]
+        part = pixels[y0:y1, x0:x1]
+        np.copyto(part, part.dtype.type(value), where=down[:, None] ** 2 + across**2 <= first * first)
+
+
 def rectangle(pixels: Pixels, value: int, box: tuple[int, int, int, int], thickness: int, filled: bool) -> None:
     """Paint the rectangle x, y, w, h: filled, or as a frame that grows to both sides."""
     x, y, w, h = box
@@ -75,6 +89,8 @@ def bresenham(start: Point, end: Point) -> NDArray[np.int64]:
     """Return the points of a line, (n, 2) of x, y."""
     (x, y), (x1, y1) = start, end
     dx, dy = abs(x1 - x), abs(y1 - y)
+    if max(dx, dy) > _LONGEST:
+        raise RuntimeError(f"openkpu board: a line of {max(dx, dy)} pixels keeps the board busy for seconds or minutes")
     sx, sy = 1 if x < x1 else -1, 1 if y < y1 else -1
     error = dx if dx > dy else -dy
     error = error // 2 if error >= 0 else -(-error // 2)
@@ -94,6 +110,10 @@ def bresenham(start: Point, end: Point) -> NDArray[np.int64]:
 def brush(pixels: Pixels, value: int, points: NDArray[np.int64], first: int, last: int) -> None:
     """Paint the disc of offsets first..last at every point (n, 2)."""
     height, width = pixels.shape
+    if last - first >= _WIDE:
+        for x, y in points.tolist():
+            spot(pixels, value, (x, y), first, last)
+        return
     dy, dx = np.nonzero(disc(first, last))
     x = (points[:, 0, None] + (dx + first)).reshape(-1)
     y = (points[:, 1, None] + (dy + first)).reshape(-1)
@@ -105,8 +125,7 @@ def circle(pixels: Pixels, value: int, centre: Point, radius: int, thickness: in
     """Paint a disc, or a ring between two midpoint circles."""
     x, y = centre
     if filled:
-        if radius >= 0:
-            stamp(pixels, value, disc(-radius, radius), x - radius, y - radius)
+        spot(pixels, value, centre, -radius, radius)
     elif thickness > 0:
         for reach, (inner, outer) in ring(radius, thickness):
             for side in (reach, -reach):

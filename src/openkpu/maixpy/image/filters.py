@@ -10,7 +10,7 @@ import numpy as np
 from openkpu.maixpy.image.arguments import Arguments, check, get_int, get_items
 from openkpu.maixpy.image.core import BINARY, RGB565
 from openkpu.maixpy.image.fast_math import fma
-from openkpu.maixpy.image.operands import MAXIMA, Ints, Operands, get_ksize, taps, window_sum
+from openkpu.maixpy.image.operands import MAXIMA, Ints, Operands, by_rows, get_ksize, window_sum
 from openkpu.maixpy.image.pixels import gray_table, words_from_yuv, yuv_table
 
 _f = np.float32
@@ -38,16 +38,16 @@ class Filters(Operands):
         check(bool(0 <= percentile <= 1), "Error: 0 <= percentile <= 1!")
         rank = int(percentile * _f((2 * k + 1) ** 2 - 1))
 
-        def rule(c: Ints, top: int) -> Ints:
-            ranked: Ints = np.partition(np.stack(taps(c, k)).astype(np.int16), rank, axis=0)[rank].astype(np.int32)
-            return ranked
+        def ranked(near: list[Ints]) -> Ints:
+            result: Ints = np.partition(np.stack(near).astype(np.int16), rank, axis=0)[rank].astype(np.int32)
+            return result
 
-        return self._filtered(a, 2, "median", rule)
+        return self._filtered(a, 2, "median", lambda c, top: by_rows(c, k, ranked))
 
     def mode(self, *args: Any, **kw: Any) -> Self:
         """Take the most frequent value, of several the first to get there: ``mode(ksize, threshold, offset, ...)``."""
         a, k = self._filter(args, kw)
-        return self._filtered(a, 1, "mode", lambda c, top: _most_frequent(taps(c, k)))
+        return self._filtered(a, 1, "mode", lambda c, top: by_rows(c, k, _most_frequent))
 
     def midpoint(self, *args: Any, **kw: Any) -> Self:
         """Mix the extremes: ``midpoint(ksize, bias=0.5, threshold, offset, invert, mask)``."""
@@ -55,13 +55,12 @@ class Filters(Operands):
         bias = _f(a.number(1, "bias", 0.5))
         check(bool(0 <= bias <= 1), "Error: 0 <= bias <= 1!")
 
-        def rule(c: Ints, top: int) -> Ints:
-            near = np.stack(taps(c, k))
-            low, high = near.min(axis=0).astype(_f), near.max(axis=0).astype(_f)
-            mixed: Ints = fma(low, _f(1) - bias, high * bias).astype(np.int32)
-            return mixed
+        def mixed(near: list[Ints]) -> Ints:
+            low, high = np.min(near, axis=0).astype(_f), np.max(near, axis=0).astype(_f)
+            result: Ints = fma(low, _f(1) - bias, high * bias).astype(np.int32)
+            return result
 
-        return self._filtered(a, 2, "midpoint", rule)
+        return self._filtered(a, 2, "midpoint", lambda c, top: by_rows(c, k, mixed))
 
     def morph(self, *args: Any, **kw: Any) -> Self:
         """Convolve: ``morph(ksize, kernel, mul=1/sum, add=0, threshold, offset, invert, mask)``."""
@@ -123,9 +122,12 @@ class Filters(Operands):
 
         def rule(c: Ints, top: int) -> Ints:
             total = np.zeros(c.shape, np.int64)
-            for weight, near in zip(kernel, taps(c, ksize), strict=True):
+            padded = np.pad(c, ksize, mode="edge")
+            size = 2 * ksize + 1
+            for at, weight in enumerate(kernel):
                 if weight:
-                    total += weight * near
+                    y, x = divmod(at, size)
+                    total += weight * padded[y : y + c.shape[0], x : x + c.shape[1]]
             with np.errstate(invalid="ignore"):
                 scaled = np.nan_to_num(total.astype(_f) * scale, nan=0)
             result: Ints = np.clip(np.trunc(scaled) + add, 0, top).astype(np.int32)

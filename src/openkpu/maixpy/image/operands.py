@@ -5,7 +5,7 @@ Source: OpenMV's ``imlib.c`` (``imlib_image_operation``) and ``py_helper.c`` in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -20,6 +20,8 @@ Ints = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 MAXIMA: Final = {BINARY: (1,), GRAYSCALE: (255,), RGB565: (31, 63, 31)}
 """The largest value of each channel of a format."""
+_BLOCK: Final = 1 << 22
+"""Neighbours that are held in memory at once."""
 Threshold = tuple[int, int, int, int, int, int]
 """L (or gray) from, to, A from, to, B from, to; ends included."""
 
@@ -108,11 +110,21 @@ def get_ksize(value: object) -> int:
     return size
 
 
-def taps(channel: Ints, ksize: int) -> list[Ints]:
-    """Return the neighbours of every pixel, row by row; outside the image the border pixel counts."""
+def by_rows(channel: Ints, ksize: int, rule: Callable[[list[Ints]], Ints]) -> Ints:
+    """Compute from all neighbours of every pixel, as many rows at once as memory allows.
+
+    ``rule`` gets the neighbours of some rows, each (rows, w), and returns (rows, w).
+    """
     h, w = channel.shape
+    step = max(1, _BLOCK // ((2 * ksize + 1) ** 2 * w))
     padded = np.pad(channel, ksize, mode="edge")
-    return [padded[y : y + h, x : x + w] for y in range(2 * ksize + 1) for x in range(2 * ksize + 1)]
+    parts = []
+    for first in range(0, h, step):
+        block = padded[first : first + step + 2 * ksize]
+        rows = min(step, h - first)
+        spans = [(y, x) for y in range(2 * ksize + 1) for x in range(2 * ksize + 1)]
+        parts.append(rule([block[y : y + rows, x : x + w] for y, x in spans]))
+    return np.concatenate(parts)
 
 
 def window_sum(channel: Ints, ksize: int) -> Ints:

@@ -88,7 +88,7 @@ def yuv_table(full: bool = True) -> NDArray[np.int8]:
     """Return Y - 128, U, V of every word, int8 (65536, 3).
 
     The full firmware holds all entries: Y = floor(0.299 R + 0.587 G + 0.114 B), U and V are truncated. The minimum
-    firmware holds the first 8192 and adds an offset for the lowest three bits of green: off by one or two here and there.
+    firmware holds the first 8192 and adds an offset for the lowest three bits of green: often off by one or two.
     """
     r, g, b = (p.astype(np.float64) for p in planes_table())
     y = np.floor(r * 0.299 + g * 0.587 + b * 0.114) - 128

@@ -19,6 +19,8 @@ Mask = NDArray[np.bool_]
 Placed = tuple[int, int, Mask]
 """x, y of a mask's corner relative to the start of the string, and the mask."""
 _f = np.float32
+_LARGE = 64
+_LENGTH = 4096
 
 
 def draw_ascii(
@@ -26,7 +28,9 @@ def draw_ascii(
 ) -> None:
     """Paint a string in the built-in font; what is no printable ASCII becomes a box for each byte."""
     raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
-    left, top, mask = _ascii_mask(raw.split(b"\0")[0], scale, x_gap, y_gap, mono)
+    if scale > _LARGE:
+        raise RuntimeError(f"openkpu board: text of scale {scale:g} is not simulated (at most {_LARGE})")
+    left, top, mask = _ascii_mask(raw.split(b"\0")[0][:_LENGTH], scale, x_gap, y_gap, mono)
     stamp(pixels, value, mask, x + left, y + top)
 
 

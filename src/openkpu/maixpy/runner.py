@@ -5,6 +5,7 @@ Events go to standard output, commands come from standard input (see ``board.eve
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import queue
@@ -48,7 +49,10 @@ class Runner:
 
     def _command(self, event: Event) -> None:
         if event.kind == "interrupt":
-            os.kill(os.getpid(), signal.SIGINT)
+            if os.name == "posix":
+                os.kill(os.getpid(), signal.SIGINT)  # also wakes the script from a sleep
+            else:
+                _thread.interrupt_main()
         elif event.kind == "line":
             self._lines.put(str(event.fields.get("text", "")))
         elif event.kind == "pin":

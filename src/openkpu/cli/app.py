@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import check, compare, compile, evaluate, flash, inspect, pack, profile, report, run, unpack
+from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, profile, report, run, unpack
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -42,6 +42,7 @@ def kpu(
       kpu eval    net.kmodel --data labelled --model net.onnx   how often is it right?
       kpu profile net.kmodel                                how long does it take on the chip, and why?
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
+      kpu board   script.py --camera photos                 run a MaixPy script on a virtual board
       kpu pack    net.kfpkg net.kmodel                      one file for the board's flash (kpu unpack opens it)
       kpu flash   /dev/ttyUSB0 net.kfpkg                    write it onto the board
 
@@ -59,6 +60,7 @@ for name, verb, summary in (
     ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
     ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
+    ("board", board.board, "Run a MaixPy script on a virtual board."),
     ("pack", pack.pack, "Put models and a firmware together for the board's flash."),
     ("unpack", unpack.unpack, "Take a flash package apart."),
     ("flash", flash.flash, "Write a file onto a board over its serial port."),

@@ -1,0 +1,188 @@
+"""What the test compares: the outputs of the whole model, and with kmodel V3 the result of every layer a board shows.
+
+``kpu.set_layers(task, n)`` ends a V3 model after n layers and lets the script read what the last of them made. A KPU
+layer whose result normally stays in AI RAM then also writes it to main RAM, to the address in its body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openkpu.board.model_file import ModelFile
+from openkpu.errors import InputError
+from openkpu.kmodel.program import Concat, DType, KpuConv, Memory, Operand, Program, Step
+from openkpu.kmodel.v3_layers import layer_name
+from openkpu.maixpy.kpu.codes import SET_LAYERS
+from openkpu.runtime.session import Session
+
+TOLERANCE: Final = 2.0**-14
+"""Floats may differ by this part of the layer's largest value: the chip fuses multiply and add, and its exp differs."""
+TAIL: Final = 8
+"""The KPU writes whole groups of 8 bytes."""
+MAX_OUTPUTS: Final = 16
+
+
+class How(IntEnum):
+    """How a result is compared."""
+
+    BYTES = 0
+    """Every byte is equal."""
+    FLOATS = 1
+    """Float32, within the tolerance."""
+    ROUNDED = 2
+    """Bytes that were computed from floats: they may differ by up to 2, where a float was rounded the other way."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One comparison. ``layers`` is the argument of set_layers, 0 for the whole model with output ``output``."""
+
+    layers: int
+    output: int
+    how: How
+    name: str
+    shape: tuple[int, int, int]
+    """(c, h, w), to name a place; (n, 1, 1) for a vector."""
+    expected: bytes
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference of floats that counts as equal."""
+        if self.how is not How.FLOATS:
+            return 0.0
+        values = np.abs(np.frombuffer(self.expected, "<f4"))
+        finite = values[np.isfinite(values)]
+        return float(np.float32(max(1e-6, TOLERANCE * float(finite.max(initial=0.0)))))
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A layer that the test does not compare."""
+
+    layer: int
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"layer {self.layer} ({self.name}): {self.why}"
+
+
+def run(program: Program, file: ModelFile, array: NDArray[Any]) -> tuple[list[Check], list[Missing]]:
+    """Run the model on the simulator; return the comparisons (whole model first, then layers) and what has none.
+
+    E473 when MaixPy cannot show the outputs.
+    """
+    results: list[NDArray[Any]] = []
+    outputs = Session(program).run(array, trace=lambda i, step, result: results.append(result))
+    tainted = _after_floats(program)
+    checks = []
+    for i, (operand, values) in enumerate(zip(program.outputs, outputs, strict=True)):
+        how = _how(values, _touches(operand, tainted[-1]))
+        checks.append(Check(0, i, how, f"output {i}", _shape(values), _bytes(values)))
+    if program.version == 4:
+        for check in checks:
+            v4_shape(check)
+    if len(checks) > MAX_OUTPUTS:
+        raise _unreadable(f"the model has {len(checks)} outputs; MaixPy shows {MAX_OUTPUTS}")
+    if program.version != 3:
+        return checks, []
+    missing = []
+    for i, (step, result, (number, _)) in enumerate(zip(program.steps, results, file.layers, strict=True)):
+        name = _title(step, number, result)
+        if number not in SET_LAYERS:
+            missing.append(Missing(i, name, "set_layers cannot end a model after this type of layer"))
+            continue
+        how = _how(result, _touches(_result_of(step), tainted[i]))
+        checks.append(Check(i + 1, 0, how, name, _shape(result), _bytes(result)))
+    return checks, missing
+
+
+def main_bytes_for(check: Check, program: Program, file: ModelFile) -> int:
+    """Bytes of scratch buffer that the model needs so that this layer's result can be read."""
+    if check.layers == 0:
+        return program.main_bytes
+    step = program.steps[check.layers - 1]
+    if not isinstance(step, KpuConv) or step.main_output is not None:
+        return program.main_bytes
+    start = file.conv_outputs[check.layers - 1] or 0
+    return -(-(start + len(check.expected)) // TAIL) * TAIL
+
+
+def v4_shape(check: Check) -> tuple[int, int, int]:
+    """(w, h, ch) for set_outputs, whose product must be a quarter of the bytes; E473 when there is none."""
+    quarter, rest = divmod(len(check.expected), 4)
+    c, h, w = check.shape
+    if check.how is How.FLOATS and max(c, h, w) < 1 << 16:
+        return w, h, c
+    if not rest and quarter:
+        for rows in range(1, 1 << 16):
+            if quarter % rows == 0 and quarter // rows < 1 << 16:
+                return quarter // rows, rows, 1
+    raise _unreadable(f"{check.name} has {len(check.expected)} bytes; kpu.set_outputs takes only multiples of 4")
+
+
+def _unreadable(why: str) -> InputError:
+    return InputError(
+        "E473",
+        "MaixPy cannot show the outputs of this model",
+        where="kpu.set_outputs",
+        why=why,
+        fix="Let the model end in floats (a dequantised output), or compile it to kmodel V3.",
+    )
+
+
+def _how(values: NDArray[Any], tainted: bool) -> How:
+    if values.dtype == np.float32:
+        return How.FLOATS
+    return How.ROUNDED if tainted else How.BYTES
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _shape(values: NDArray[Any]) -> tuple[int, int, int]:
+    if values.ndim == 3:
+        c, h, w = values.shape
+        return c, h, w
+    return values.size, 1, 1
+
+
+def _title(step: Step, number: int, result: NDArray[Any]) -> str:
+    kernel = ""
+    if isinstance(step, KpuConv):
+        kernel = " 3x3" if step.layer.registers.kernel_type else " 1x1"
+    return f"{layer_name(number)}{kernel} {'x'.join(map(str, result.shape))}"
+
+
+def _result_of(step: Step) -> Operand:
+    return step.output if isinstance(step, KpuConv) else step.writes[0]
+
+
+def _touches(operand: Operand, areas: list[Operand]) -> bool:
+    return any(a.memory is operand.memory and a.start < operand.stop and operand.start < a.stop for a in areas)
+
+
+def _after_floats(program: Program) -> list[list[Operand]]:
+    """Return, for the time after each step, what was computed from floats and may differ in its last bit on a board."""
+    now: list[Operand] = []
+    out = []
+    for step in program.steps:
+        inexact = _computes_floats(step) or any(_touches(o, now) for o in step.reads)
+        for o in step.writes:
+            now = [a for a in now if not (a.memory is o.memory and o.start <= a.start and a.stop <= o.stop)]
+        if inexact:
+            now = [*now, *(replace(o) for o in step.writes)]
+        out.append(now)
+    return out
+
+
+def _computes_floats(step: Step) -> bool:
+    if isinstance(step, Concat):
+        return False
+    return any(o.dtype is DType.F32 and o.memory is not Memory.CONST for o in (*step.reads, *step.writes))

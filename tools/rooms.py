@@ -44,7 +44,8 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler analyze evaluation flash board kat",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler "
+        "analyze evaluation flash board kat",
         "__init__": "errors api compiler analyze evaluation board",
         "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler analyze flash board kat report",
         "__main__": "cli",

@@ -6,7 +6,7 @@ layer whose result normally stays in AI RAM then also writes it to main RAM, to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from openkpu.runtime.session import Session
 
 TOLERANCE: Final = 2.0**-14
 """Floats may differ by this part of the layer's largest value: the chip fuses multiply and add, and its exp differs."""
+ROUNDED_TOLERANCE: Final = 2.0**-6
+"""The same for floats that were computed from bytes that were rounded from floats: two steps of 8 bits."""
 TAIL: Final = 8
 """The KPU writes whole groups of 8 bytes."""
 MAX_OUTPUTS: Final = 16
@@ -49,15 +51,18 @@ class Check:
     shape: tuple[int, int, int]
     """(c, h, w), to name a place; (n, 1, 1) for a vector."""
     expected: bytes
+    rounded: bool = False
+    """Whether floats were rounded to bytes on the way to it."""
 
     @property
     def tolerance(self) -> float:
         """The largest difference of floats that counts as equal."""
         if self.how is not How.FLOATS:
             return 0.0
+        part = ROUNDED_TOLERANCE if self.rounded else TOLERANCE
         values = np.abs(np.frombuffer(self.expected, "<f4"))
         finite = values[np.isfinite(values)]
-        return float(np.float32(max(1e-6, TOLERANCE * float(finite.max(initial=0.0)))))
+        return float(np.float32(max(1e-6, part * float(finite.max(initial=0.0)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +84,11 @@ def run(program: Program, file: ModelFile, array: NDArray[Any]) -> tuple[list[Ch
     """
     results: list[NDArray[Any]] = []
     outputs = Session(program).run(array, trace=lambda i, step, result: results.append(result))
-    tainted = _after_floats(program)
+    exactness = _exactness(program)
     checks = []
     for i, (operand, values) in enumerate(zip(program.outputs, outputs, strict=True)):
-        how = _how(values, _touches(operand, tainted[-1]))
-        checks.append(Check(0, i, how, f"output {i}", _shape(values), _bytes(values)))
+        rounded = _worst(exactness[-1], operand) is _Exactness.ROUNDED
+        checks.append(Check(0, i, _how(values, rounded), f"output {i}", _shape(values), _bytes(values), rounded))
     if program.version == 4:
         for check in checks:
             v4_shape(check)
@@ -97,8 +102,8 @@ def run(program: Program, file: ModelFile, array: NDArray[Any]) -> tuple[list[Ch
         if number not in SET_LAYERS:
             missing.append(Missing(i, name, "set_layers cannot end a model after this type of layer"))
             continue
-        how = _how(result, _touches(_result_of(step), tainted[i]))
-        checks.append(Check(i + 1, 0, how, name, _shape(result), _bytes(result)))
+        rounded = _worst(exactness[i], _result_of(step)) is _Exactness.ROUNDED
+        checks.append(Check(i + 1, 0, _how(result, rounded), name, _shape(result), _bytes(result), rounded))
     return checks, missing
 
 
@@ -136,10 +141,10 @@ def _unreadable(why: str) -> InputError:
     )
 
 
-def _how(values: NDArray[Any], tainted: bool) -> How:
+def _how(values: NDArray[Any], rounded: bool) -> How:
     if values.dtype == np.float32:
         return How.FLOATS
-    return How.ROUNDED if tainted else How.BYTES
+    return How.ROUNDED if rounded else How.BYTES
 
 
 def _bytes(values: NDArray[Any]) -> bytes:
@@ -164,25 +169,40 @@ def _result_of(step: Step) -> Operand:
     return step.output if isinstance(step, KpuConv) else step.writes[0]
 
 
-def _touches(operand: Operand, areas: list[Operand]) -> bool:
-    return any(a.memory is operand.memory and a.start < operand.stop and operand.start < a.stop for a in areas)
+class _Exactness(IntEnum):
+    """What a board's last bits may do to a value."""
+
+    EXACT = 0
+    FLOAT = 1
+    """A float operation made it: its last bits may differ."""
+    ROUNDED = 2
+    """Such a float was rounded to a byte on the way: it may have gone to the neighbour."""
 
 
-def _after_floats(program: Program) -> list[list[Operand]]:
-    """Return, for the time after each step, what was computed from floats and may differ in its last bit on a board."""
-    now: list[Operand] = []
+_Areas = list[tuple[Operand, _Exactness]]
+
+
+def _worst(areas: _Areas, *operands: Operand) -> _Exactness:
+    return max(
+        (e for o in operands for a, e in areas if a.memory is o.memory and a.start < o.stop and o.start < a.stop),
+        default=_Exactness.EXACT,
+    )
+
+
+def _exactness(program: Program) -> list[_Areas]:
+    """Return, for the time after each step, the areas of the memories that are not exact."""
+    now: _Areas = []
     out = []
     for step in program.steps:
-        inexact = _computes_floats(step) or any(_touches(o, now) for o in step.reads)
+        made = _worst(now, *step.reads)
+        if not isinstance(step, Concat):  # it moves bytes, whatever they are
+            floats = any(o.dtype is DType.F32 and o.memory is not Memory.CONST for o in (*step.reads, *step.writes))
+            made = max(made, _Exactness.FLOAT if floats else _Exactness.EXACT)
+            if made and any(o.dtype is DType.U8 for o in step.writes):
+                made = _Exactness.ROUNDED
         for o in step.writes:
-            now = [a for a in now if not (a.memory is o.memory and o.start <= a.start and a.stop <= o.stop)]
-        if inexact:
-            now = [*now, *(replace(o) for o in step.writes)]
+            now = [(a, e) for a, e in now if not (a.memory is o.memory and o.start <= a.start and a.stop <= o.stop)]
+        if made:
+            now = [*now, *((o, made) for o in step.writes)]
         out.append(now)
     return out
-
-
-def _computes_floats(step: Step) -> bool:
-    if isinstance(step, Concat):
-        return False
-    return any(o.dtype is DType.F32 and o.memory is not Memory.CONST for o in (*step.reads, *step.writes))

@@ -1,8 +1,8 @@
 """The test's data in flash: a table of the comparisons, the input, and as much of the expected results as has room.
 
 Everything is little-endian. A record of the table has the argument of ``set_layers`` (0: the whole model), the number
-of the output, how to compare, the size in bytes, the CRC-32 of all bytes, where the bytes themselves are (from the start
-of the data; ``ABSENT`` if they are not there), the tolerance of floats, the shape (c, h, w), and a name.
+of the output, how to compare, the size in bytes, the CRC-32 of all bytes, where the bytes themselves are (counted from
+the start of the data; ``ABSENT`` if they are not there), the tolerance of floats, the shape (c, h, w), and a name.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ def add(layout: Layout, stem: str, source: str = NOISE) -> KnownAnswer:
     """Return the layout with the test of its one model. ``source``: a picture's path, or ``NOISE``.
 
     ``stem`` names the files: ``STEM_kat.py`` and ``STEM_kat.bin``. E470: not one model, E471: a model that MaixPy does
-    not load whole, E472-E474 and E331: inputs and outputs, E330: no firmware leaves room for it, E320: no room in flash;
-    E1xx-E3xx when the model cannot be run.
+    not load whole, E472-E474 and E331: inputs and outputs, E330: no firmware leaves room for it, E320: no room in
+    flash; E1xx-E3xx when the model cannot be run.
     """
     part = _model(layout).part
     program = load(part.data).program

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import InputError, MemoryLimitError
+from openkpu.errors import InputError, MemoryLimitError, SetupError
 from openkpu.float.data import load_picture
 from openkpu.kmodel.program import DType, Program
 
@@ -54,7 +54,7 @@ def test_input(program: Program, source: str, name: str) -> TestInput:
     """Make the input of a model: from a picture's path, or ``NOISE``.
 
     E331: no room for it in the script's memory. E472: the model takes neither one picture nor one list of numbers.
-    E474: a picture for a model of numbers. E453: the picture cannot be read.
+    E474: a picture for a model of numbers. E453, E510: the picture cannot be read, or is not there.
     """
     if len(program.inputs) != 1:
         raise _refused(name, f"it has {len(program.inputs)} inputs; kpu.forward takes one")
@@ -80,6 +80,8 @@ def test_input(program: Program, source: str, name: str) -> TestInput:
         planes = rng.integers(0, 256, shape, np.uint8)
         title = f"noise, {w}x{h}"
     else:
+        if not Path(source).is_file():
+            raise SetupError("E510", f"there is no file {source}", where=f"--kat {source}", fix="Check the path.")
         planes = load_picture(Path(source), shape)
         title = f"{Path(source).name}, {w}x{h}"
     _check_room(name, w * h * (2 if c == 1 else 2 + 3) + (0 if c == 1 else 3 * h * (-w % 64)), f"an image of {w}x{h}")

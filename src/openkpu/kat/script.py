@@ -14,7 +14,7 @@ from openkpu.kat.data import ABSENT, RECORD, RECORD_BYTES
 
 CHUNK: Final = 4096
 
-_TEXT: Final = '''\
+_TEXT: Final = """\
 # Known-answer test: does this board compute what the simulator computes?
 # Made by OpenKPU for {title}. Flash the package, then run this script on the board.
 import gc, ustruct, ubinascii
@@ -160,12 +160,12 @@ def test():
     for text in NOT_COMPARED:
         print("not compared: %s" % text)
     if first is None:
-        return "PASS: the board computes what the simulator computes (%d comparisons)" % CHECKS
+        return "PASS: the board computes what the simulator computes (comparisons: %d)" % CHECKS
     return "FAIL: " + first
 
 
 print(test())
-'''
+"""
 
 
 def render(

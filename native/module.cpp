@@ -13,6 +13,10 @@
 namespace nb = nanobind;
 using namespace openkpu;
 
+namespace openkpu {
+void bind_tensor_ops(nb::module_& m);  // tensor_module.cpp
+}
+
 namespace {
 
 using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -89,4 +93,5 @@ NB_MODULE(_native, m) {
         .def("run", &BoundLayer::run, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
              nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
+    bind_tensor_ops(m);
 }

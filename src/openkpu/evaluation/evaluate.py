@@ -146,7 +146,7 @@ def _float_model(
     input_shapes: Mapping[str, Sequence[int]] | None,
     outputs: Sequence[str] | None,
 ) -> FloatModel:
-    from openkpu.compiler import front_end, input_params
+    from openkpu.compiler import front_end, pixels
     from openkpu.float.export import to_onnx
 
     graph, _, _ = front_end(path, input_shapes=input_shapes, outputs=outputs)
@@ -158,7 +158,8 @@ def _float_model(
             why=f"the model takes {graph.inputs[0].shape[1:]}, the kmodel {shape}",
             fix="give the model that the kmodel was made from",
         )
-    params = input_params(graph.inputs[0].shape, mean, std, input_range)
+    params = pixels(graph, mean, std, input_range)
+    assert params is not None  # its input is a picture, as the kmodel's is
     onnx = to_onnx(graph).SerializeToString()
     return FloatModel(onnx, tuple(float(v) for v in params.scale), tuple(float(v) for v in params.bias))
 

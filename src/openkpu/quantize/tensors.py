@@ -48,19 +48,10 @@ class Assignment:
         self._share_zero_points(result)
         self._share_scales(result)
         for node in self.graph.nodes:
-            t = node.output
-            if node.op not in domains.INHERIT or id(t) not in self.quantized:
-                continue
-            source = [result[id(i)] for i in node.inputs if id(i) in result]
-            if not source:
-                continue
-            if node.op == "KpuConcat":
-                result[id(t)] = QParams.side_by_side(source)
-            elif node.op == "Reshape":
-                if source[0].is_uniform or domains.keeps_channels(node):
-                    result[id(t)] = _reshaped(source[0], node)
-            else:
-                result[id(t)] = source[0]
+            if node.op in domains.INHERIT and id(node.output) in self.quantized:
+                found = inherited(node, result)
+                if found is not None:
+                    result[id(node.output)] = found
         return result
 
     def _spread_of(self, t: Tensor, way: Way) -> float:
@@ -131,6 +122,18 @@ class Assignment:
             high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
             for i, p in zip(parts, params, strict=True):
                 result[i] = from_range(low, high, len(p.scale))
+
+
+def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
+    """Return the quantisation that an operator's output has from its inputs; None where it has none."""
+    source = [params[id(t)] for t in node.inputs if id(t) in params]
+    if not source:
+        return None
+    if node.op == "KpuConcat":
+        return QParams.side_by_side(source)
+    if node.op != "Reshape":
+        return source[0]
+    return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None
 
 
 def _with_zero_point(p: QParams, zp: int) -> QParams:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.k210 import AI_RAM_BYTES
+from openkpu.kmodel import operators as t
+from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand, Program, Step
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -48,6 +50,15 @@ _ELEMENTWISE: Final = (
     p.L2Normalization,
     p.Logistic,
     p.KpuRemovePadding,
+    t.Binary,
+    t.Unary,
+    t.QuantizeTensor,
+    t.DequantizeTensor,
+    t.CopyTensor,
+    t.SoftmaxTensor,
+    v4.QuantizedBinary,
+    v4.TableLookup,
+    v4.NnilUnary,
 )
 """Loops that read element i before they write element i: the output may lie on the input if both start together."""
 
@@ -212,6 +223,8 @@ class Checker:
                 if source.memory is not target.memory or source.stop <= target.start or target.stop <= source.start:
                     continue
                 together = source.start == target.start and target.dtype.size <= source.dtype.size
+                if isinstance(step, t.Binary | v4.QuantizedBinary):  # a smaller operand is read again and again
+                    together = together and source.elements == target.elements
                 if not (together and isinstance(step, _ELEMENTWISE)):
                     where = f"{target.memory.value} memory"
                     self._report(
@@ -241,8 +254,13 @@ class Checker:
         self._written[index] = written
 
     def _rounded(self, step: Step, operand: Operand) -> Operand:
-        """The operand with the up to 7 bytes more that DMA and QUANTIZED_ADD write."""
-        if operand.memory is Memory.AI or not isinstance(step, p.KpuConv | p.QuantizedAdd) or operand.size % 8 == 0:
+        """The operand with the up to 7 bytes more that V3's DMA and QUANTIZED_ADD write."""
+        if (
+            self._program.version != 3
+            or operand.memory is Memory.AI
+            or not isinstance(step, p.KpuConv | p.QuantizedAdd)
+            or operand.size % 8 == 0
+        ):
             return operand
         return Operand(Memory.MAIN, operand.start, DType.U8, (-(-operand.size // 8) * 8,))
 

@@ -22,6 +22,10 @@ def table(version: int) -> Mapping[type[p.Step], StepFunction]:
         from openkpu.runtime.v3_steps import STEPS
 
         return STEPS
+    if version == 4:
+        from openkpu.runtime.v4_steps import STEPS as V4_STEPS
+
+        return V4_STEPS
     return {}
 
 

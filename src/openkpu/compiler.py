@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.api import Model
-from openkpu.codegen.v3 import Assembled, assemble
+from openkpu.codegen.build import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.estimate.bar import Estimate
 from openkpu.estimate.steps import program_time
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
+from openkpu.kmodel.firmware import Firmware, choose_version
+from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.program import KpuConv
+from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
@@ -67,6 +70,9 @@ class Report:
     """A forward pass on the chip at 400 MHz."""
     seconds: float
     warnings: tuple[str, ...]
+    firmware: str | None = None
+    firmware_bytes_left: int | None = None
+    """Main RAM that remains on the firmware with the model loaded, camera and display on; negative: it does not fit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
@@ -97,7 +103,8 @@ def compile(
     path: str | os.PathLike[str] | bytes,
     *,
     calibration: Any = None,
-    target: str = "v3",
+    target: str | None = None,
+    firmware: str | None = None,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] | None = None,
@@ -111,6 +118,9 @@ def compile(
 ) -> Compiled:
     """Compile a model (ONNX, TensorFlow Lite, Caffe) to a kmodel.
 
+    ``target``: "v3" (the default; every firmware loads it), "v4" or "v5". ``firmware``: maixpy, maixpy-min, maixpy-v4,
+    canmv or sdk; it chooses the version that this firmware runs best, and the report says whether the model fits.
+
     ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``. A model
     that came quantised (TensorFlow Lite, int8 or uint8) needs none: without it, its own numbers are taken as they are,
     and its input is the picture's bytes unless ``mean``, ``std`` or ``input_range`` say otherwise.
@@ -121,10 +131,8 @@ def compile(
     as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
     """
     begin = time.perf_counter()
-    if target != "v3":
-        raise UnsupportedError(
-            "E201", f"target '{target}'", why="this version compiles to kmodel V3", fix="use target='v3'"
-        )
+    target, board = choose(target, firmware)
+    version = targets.target(target)
     if range_method not in ("auto", *ranges.METHODS):
         raise InputError(
             "E411", f"unknown range method '{range_method}'", fix=f"use auto or one of {', '.join(ranges.METHODS)}"
@@ -133,7 +141,12 @@ def compile(
 
     where = Path(dump) if dump is not None else None
     graph, lowered, decisions = front_end(
-        path, input_shapes=input_shapes, outputs=outputs, dump=where, anew=calibration is not None
+        path,
+        target=target,
+        input_shapes=input_shapes,
+        outputs=outputs,
+        dump=where,
+        anew=calibration is not None,
     )
     source = lowered.inputs[0]
     params = pixels(graph, mean, std, input_range)
@@ -150,36 +163,51 @@ def compile(
         with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
             calibrated = quantizer.calibrate([s.array for s in loaded])
             quantized = quantizer.choose(calibrated, range_method)
-    assembled = assemble(lowered, quantized)
+    assembled = assemble(lowered, quantized, version.version)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
     seconds = time.perf_counter() - begin
-    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model)]
+    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, board)]
     if 0 < pictures < 8:
         warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
-    report = _report(graph, lowered, decisions, quantized, assembled, model, pictures, seconds, warnings)
+    report = _report(graph, lowered, decisions, quantized, assembled, model, pictures, seconds, warnings, board)
     return Compiled(model, report, lowered, assembled.tensors, quantized, params)
 
 
 def check(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str | None = None,
+    firmware: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Decision]:
     """Return where each layer of a float model would run, and why. Needs no calibration pictures.
 
-    A layer that kmodel V3 cannot express is in the list too, with ``where`` "not possible".
+    ``target``, ``firmware`` as in ``compile``. A layer that the kmodel version cannot express is in the list too, with
+    ``where`` "not possible".
     """
+    version = targets.target(choose(target, firmware)[0])
     graph = _import(path, input_shapes, outputs)
     canonicalize.run(graph)
-    return lower(graph, refused=[])[1]
+    return lower(graph, target=version, refused=[])[1]
+
+
+def choose(target: str | None, firmware: str | None) -> tuple[str, Firmware | None]:
+    """Return the target to compile for, and the firmware if one is named."""
+    if firmware is None:
+        return target or "v3", None
+    board = find_firmware(firmware)
+    if target is not None:
+        targets.target(target)
+    return f"v{choose_version(board, target)}", board
 
 
 def front_end(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str = "v3",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
     dump: Path | None = None,
@@ -194,7 +222,7 @@ def front_end(
         first = graph.inputs[0].name
         graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
     canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph)
+    lowered, decisions = lower(graph, target=targets.target(target))
     return graph, lowered, decisions
 
 
@@ -212,7 +240,7 @@ def _import(
             "E202",
             f"a model with {len(graph.inputs)} inputs",
             where=names,
-            why="kmodel V3 has one input",
+            why="OpenKPU compiles models with one input",
             fix="make the other inputs constants, or split the model",
         )
     return graph
@@ -311,15 +339,26 @@ def _input_warnings(
     return found
 
 
-def _result_warnings(assembled: Assembled, model: Model) -> list[str]:
+def _result_warnings(assembled: Assembled, model: Model, board: Firmware | None) -> list[str]:
     """Say what may go wrong on the chip, or with the numbers."""
     found = []
-    size, scratch = len(model.to_bytes()), assembled.plan.main.peak
+    size = len(model.to_bytes())
+    buffers = model.program.input_bytes + model.program.output_bytes
+    scratch = assembled.plan.main.peak + buffers
+    way_round = "stream the model from flash (kpu.load_flash)" if model.version == 3 else "compile it for V3, which "
+    way_round += "" if model.version == 3 else "MaixPy can stream from flash (kpu.load_flash)"
     if size + scratch > MAIN_RAM_BYTES:
         found.append(
             f"file ({size} bytes) and scratch ({scratch} bytes) together exceed the chip's {MAIN_RAM_BYTES} bytes of "
-            "main RAM: stream the model from flash (kpu.load_flash)"
+            f"main RAM: {way_round}"
         )
+    elif board is not None and board.need(size, scratch) > board.free:
+        found.append(
+            f"file and scratch need {board.need(size, scratch)} bytes of main RAM, and {board.title} leaves "
+            f"{board.free} with camera and display on: {way_round}, or use a smaller firmware build"
+        )
+    if board is not None and size > board.limit:
+        found.append(f"{board.title} refuses files over {board.limit} bytes; this has {size}")
     return found
 
 
@@ -333,6 +372,7 @@ def _report(
     pictures: int,
     seconds: float,
     warnings: list[str],
+    board: Firmware | None,
 ) -> Report:
     layers = []
     for n in lowered.nodes:
@@ -354,7 +394,7 @@ def _report(
     size = len(model.to_bytes())
     return Report(
         graph.name,
-        "v3",
+        f"v{model.version}",
         tuple(decisions),
         tuple(layers),
         str(quantized.way),
@@ -370,4 +410,6 @@ def _report(
         program_time(model.program),
         seconds,
         tuple(warnings),
+        board.name if board is not None else None,
+        None if board is None else board.free - board.need(size, assembled.plan.main.peak),
     )

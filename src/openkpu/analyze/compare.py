@@ -122,7 +122,9 @@ def compare(
     from openkpu.float.session import FloatSession
 
     chip = kmodel if isinstance(kmodel, Model) else load(kmodel)
-    float_graph, graph = graphs_of(model, chip.steps, input_shapes=input_shapes, outputs=outputs)
+    float_graph, graph = graphs_of(
+        model, chip.steps, target=f"v{chip.version}", input_shapes=input_shapes, outputs=outputs
+    )
     source = graph.inputs[0]
     _same_form(graph, chip)
     params = pixels(float_graph, mean, std, input_range)

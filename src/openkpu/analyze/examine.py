@@ -100,7 +100,7 @@ def examine(
     options: dict[str, Any] = {"mean": mean, "std": std, "input_range": input_range}
     shapes: dict[str, Any] = {"input_shapes": input_shapes, "outputs": outputs}
     comparison = compare(model, kmodel, data, samples=samples, progress=progress, **options, **shapes)
-    float_graph, graph = graphs_of(model, found.model.steps, **shapes)
+    float_graph, graph = graphs_of(model, found.model.steps, target=f"v{found.model.version}", **shapes)
     params = pixels(float_graph, mean, std, input_range)
     pictures = [
         (s.name, s.array)

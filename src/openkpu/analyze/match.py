@@ -20,18 +20,19 @@ def graphs_of(
     model: str | os.PathLike[str] | bytes,
     steps: Sequence[Step],
     *,
+    target: str = "v3",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> tuple[Graph, Graph]:
-    """Return the float graph of a model and the lowered one that fits the steps of its kmodel.
+    """Return the float graph of a model and the lowered one that fits the steps of its kmodel (of version ``target``).
 
     A model that came quantised may have been compiled with its own numbers or anew with pictures; the layers tell.
     """
     from openkpu.compiler import front_end
 
-    source, lowered, _ = front_end(model, input_shapes=input_shapes, outputs=outputs)
+    source, lowered, _ = front_end(model, target=target, input_shapes=input_shapes, outputs=outputs)
     if source.scales and match(lowered, steps) is None:
-        again, anew, _ = front_end(model, input_shapes=input_shapes, outputs=outputs, anew=True)
+        again, anew, _ = front_end(model, target=target, input_shapes=input_shapes, outputs=outputs, anew=True)
         if match(anew, steps) is not None:
             return again, anew
     return source, lowered

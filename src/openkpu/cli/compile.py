@@ -24,6 +24,8 @@ def compile(
             "quantised (TFLite int8, uint8) can do without.",
         ),
     ] = None,
+    target: options.Target = None,
+    firmware: options.Firmware = None,
     mean: options.Mean = None,
     std: options.Std = None,
     input_range: options.InputRange = None,
@@ -42,7 +44,7 @@ def compile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compile a model (ONNX, TFLite, Caffe) to a kmodel V3, which every MaixPy firmware loads.
+    """Compile a model (ONNX, TFLite, Caffe) to a kmodel: V3, which every MaixPy firmware loads, or V4 or V5.
 
     The network becomes 8-bit layers; the calibration pictures show what values to expect, so take pictures like those
     the camera will see. The file takes the camera's bytes: mean and std become part of the first layer. They come
@@ -57,6 +59,8 @@ def compile(
       kpu compile net.tflite --calibration photos/ -o net.kmodel --input-range=-1,1 --dump passes/
       kpu compile quantised.tflite -o net.kmodel
       kpu compile net.caffemodel --calibration photos/ -o net.kmodel     (net.prototxt beside it)
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --target v4      operators that V3 lacks
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --firmware maixpy-min
 
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
@@ -73,6 +77,8 @@ def compile(
         compiled = run(
             model,
             calibration=calibration,
+            target=target,
+            firmware=firmware,
             mean=scale.mean,
             std=scale.std,
             input_range=scale.input_range,

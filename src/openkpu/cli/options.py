@@ -34,6 +34,17 @@ InputRange = Annotated[
         metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="v3|v4|v5", help="kmodel version to write.  [default: v3, which every firmware loads]"),
+]
+Firmware = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Choose the version for a firmware and check its memory: maixpy, maixpy-min, maixpy-v4, canmv or sdk.",
+    ),
+]
 Threads = Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of this computer to use.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Use only N of the pictures, evenly spread.", metavar="N")]
 Model = Annotated[

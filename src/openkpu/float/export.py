@@ -265,3 +265,18 @@ def _resize(node: Node, emit: Emitter) -> None:
         "Resize", [node.inputs[0].name, "", "", sizes], [node.output.name],
         mode=a["mode"], coordinate_transformation_mode=a["coordinate"], nearest_mode=a["rounding"],
     )  # fmt: skip
+
+
+@exporter("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+def _reduce(node: Node, emit: Emitter) -> None:
+    """These keep ONNX's own form: the axes are an attribute or a constant input."""
+    x, out = node.inputs[0], node.output.name
+    given = node.attrs.get("axes")
+    if len(node.inputs) > 1:
+        given = np.asarray(node.inputs[1].data).reshape(-1).tolist()
+    axes = [int(a) for a in given] if given is not None and len(given) else list(range(len(x.shape)))
+    keep = int(node.attrs.get("keepdims", 1))
+    if node.op == "ReduceSum":
+        emit.node(node.op, [x.name, emit.const(f"{out}.axes", _int64(axes))], [out], keepdims=keep)
+    else:
+        emit.node(node.op, [x.name], [out], axes=axes, keepdims=keep)

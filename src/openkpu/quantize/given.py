@@ -69,7 +69,7 @@ class _Given:
                 found = self._params(node, result.params, joined)
                 if found is not None:
                     result.params[id(t)] = found
-                elif node.op not in domains.INHERIT:
+                elif not domains.inherits(node):
                     self.missing.append(node.label)
         self._refuse()
         for node in self.graph.nodes:
@@ -109,7 +109,7 @@ class _Given:
 
     def _params(self, node: Node, params: dict[int, QParams], joined: dict[int, Tensor]) -> QParams | None:
         t = node.output
-        if node.op in domains.INHERIT:
+        if domains.inherits(node):
             return inherited(node, params)
         if id(t) in joined:
             whole = self._given(joined[id(t)])

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.k210 import MIN_SIZE
+from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
@@ -24,6 +26,7 @@ from openkpu.quantize.params import QParams
 from openkpu.quantize.result import Quantized, Way
 from openkpu.quantize.rounding import Correlation, compensated, correlation
 from openkpu.quantize.taps import tap_means
+from openkpu.quantize.tensor_runner import TensorRunner, batched
 from openkpu.quantize.tensors import Assignment
 
 Array = NDArray[Any]
@@ -55,7 +58,11 @@ class Quantizer:
         self.threads = threads
         self.progress = progress or (lambda *_: None)
         self.quantized = domains.quantized(graph, self.users)
+        source = graph.inputs[0]
+        if input_params is not None and len(source.shape) == 4 and min(source.shape[2:]) >= MIN_SIZE:
+            self.quantized.add(id(source))  # pictures are uint8 whoever reads them
         self.assignment = Assignment(graph, self.quantized, input_params)
+        self._tensors = TensorRunner()
         self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def calibrate(self, samples: Sequence[Array]) -> Calibration:
@@ -167,7 +174,7 @@ class Quantizer:
                 q[id(out)] = np.frombuffer(table, np.uint8)[as_u8(node.inputs[0])]
             elif node.op == "Reshape":
                 t = node.inputs[0]
-                shape = _batch(out.shape, len(pictures))
+                shape = batched(out.shape, len(pictures))
                 if id(t) in q and id(out) in result.params:
                     q[id(out)] = q[id(t)].reshape(shape)
                 else:
@@ -175,8 +182,15 @@ class Quantizer:
             elif node.op == "CpuConcat":
                 n = len(pictures)
                 parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
-                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(_batch(out.shape, n))
-            elif domains.makes_u8(node):
+                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(batched(out.shape, n))
+            elif node.op.startswith("Tensor"):
+                if makes_u8(node):
+                    zero_point = result.params[id(node.inputs[0])].zero_point
+                    q[id(out)] = self._tensors.move(node, [as_u8(t) for t in node.inputs], zero_point)
+                else:
+                    inputs = [t.data if t.data is not None else as_float(t) for t in node.inputs]
+                    f[id(out)] = self._tensors.run(node, inputs)
+            elif makes_u8(node):
                 q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
             else:
                 f[id(out)] = float_op(node, [as_float(t) for t in node.inputs if not t.is_constant])
@@ -228,8 +242,3 @@ class Quantizer:
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise)
         return result.correlations[key]
-
-
-def _batch(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """Return the shape of ``n`` values of a shape, whose leading 1 (if it has one) becomes n."""
-    return (n, *shape[1:]) if len(shape) > 1 and shape[0] == 1 else (n, *shape)

@@ -8,7 +8,9 @@ import numpy as np
 
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower.ops import MOVEMENT
 from openkpu.quantize import domains, ranges
+from openkpu.quantize.moved import moved
 from openkpu.quantize.nodes import saturates
 from openkpu.quantize.params import QParams, from_range
 from openkpu.quantize.result import Way
@@ -36,7 +38,7 @@ class Assignment:
                 result[id(t)] = self.input_params or from_range(low, high, t.shape[1])
         for node in self.graph.nodes:
             t = node.output
-            if id(t) not in self.quantized or node.op in domains.INHERIT:
+            if id(t) not in self.quantized or domains.inherits(node):
                 continue
             s = stats[id(t)]
             channels = t.shape[1] if len(t.shape) > 1 else 1
@@ -48,7 +50,7 @@ class Assignment:
         self._share_zero_points(result)
         self._share_scales(result)
         for node in self.graph.nodes:
-            if node.op in domains.INHERIT and id(node.output) in self.quantized:
+            if domains.inherits(node) and id(node.output) in self.quantized:
                 found = inherited(node, result)
                 if found is not None:
                     result[id(node.output)] = found
@@ -106,7 +108,7 @@ class Assignment:
         for node in self.graph.nodes:
             if not domains.needs_uniform(node, self.users):
                 continue
-            parts = {id(t): t for t in domains.origins(node.inputs[0]) if id(t) in result}
+            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
             params = [result[i] for i in parts]
             if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
                 continue
@@ -131,6 +133,8 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
         return None
     if node.op == "KpuConcat":
         return QParams.side_by_side(source)
+    if node.op in MOVEMENT:
+        return moved(source, node)
     if node.op != "Reshape":
         return source[0]
     return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "bound_module.hpp"
 #include "layer.hpp"
 
 namespace nb = nanobind;
@@ -94,4 +95,5 @@ NB_MODULE(_native, m) {
              nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
     bind_tensor_ops(m);
+    add_bound_operators(m);
 }

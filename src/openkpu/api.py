@@ -49,12 +49,25 @@ def _write_v4(program: Program) -> bytes:
     return v4.write(program)
 
 
+def _read_v5(data: bytes) -> Program:
+    from openkpu.kmodel import v5
+
+    return v5.read(data)
+
+
+def _write_v5(program: Program) -> bytes:
+    from openkpu.kmodel import v5
+
+    return v5.write(program)
+
+
 _READERS: Final[dict[Kind, Callable[[bytes], Program]]] = {
     Kind.V3: _read_v3,
     Kind.V3_SWAPPED: lambda data: _read_v3(byteswap(data)),
     Kind.V4: _read_v4,
+    Kind.V5: _read_v5,
 }
-_WRITERS: Final[dict[int, Callable[[Program], bytes]]] = {3: _write_v3, 4: _write_v4}
+_WRITERS: Final[dict[int, Callable[[Program], bytes]]] = {3: _write_v3, 4: _write_v4, 5: _write_v5}
 
 
 class Model:
@@ -128,6 +141,10 @@ class Model:
             from openkpu.runtime.v4_notes import notes as v4_notes
 
             notes += v4_notes(self.program)
+        if self.version == 5:
+            from openkpu.runtime.v5_notes import notes as v5_notes
+
+            notes += v5_notes(self.program)
         if self.program.main_bytes > MAIN_RAM_BYTES:
             notes.append(
                 f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "
@@ -195,7 +212,7 @@ def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
             "E101",
             f"this file cannot be loaded: {kind.title}",
             where=_where(source),
-            why="OpenKPU loads kmodel V3 and V4",
+            why="OpenKPU loads kmodel V3, V4 and V5",
             fix=kind.advice,
         )
     notes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from openkpu.runtime.memory import constant_bytes
 if TYPE_CHECKING:
     from openkpu.runtime.checks import Finding
 
-_RECOGNISED: Final = (Kind.V1, Kind.V4_SWAPPED, Kind.V5, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
+_RECOGNISED: Final = (Kind.V1, Kind.V4_SWAPPED, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
 """Kinds that are something useful although they cannot be loaded."""
 
 
@@ -126,7 +126,7 @@ def checked(found: Inspection) -> list[Finding]:
             "E430",
             f"this file cannot be checked: {found.kind.title}",
             where=found.file,
-            why="the checking mode runs kmodel V3 and V4",
+            why="the checking mode runs kmodel V3, V4 and V5",
             fix=found.kind.advice,
         )
     rng = np.random.default_rng(0)

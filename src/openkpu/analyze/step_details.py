@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel.program import FullyConnected, KpuConv, Pool2D, Step
 
 _POOLS: Final = (
@@ -30,7 +31,9 @@ def macs(step: Step) -> int:
         return step.layer.macs * step.batches
     if isinstance(step, FullyConnected):
         return step.weights.size
-    if isinstance(step, t.MatMul | v4.QuantizedMatMul):
+    if isinstance(step, v5.Conv2DFromMemory):
+        return step.output.elements * (step.weights.elements // step.weights.shape[0])
+    if isinstance(step, t.MatMul | v4.QuantizedMatMul | v5.MatMulFromMemory):
         return step.output.elements * step.input_a.shape[-1]
     if isinstance(step, t.Conv2DTranspose):
         return step.input.elements * (step.weights.size // step.input.shape[-3])
@@ -119,6 +122,24 @@ _DETAILS: Final[dict[type[Step], Callable[[Any], list[str]]]] = {
     v4.NhwcQuantizedConv2D: lambda s: _window(s, s.weights.shape[1:3]),
     v4.NhwcQuantizedDepthwiseConv2D: lambda s: [*_window(s, s.weights.shape[1:3]), "depthwise"],
     t.MatMul: lambda s: [_clamp(s)],
+    v5.MatMulFromMemory: lambda s: [_clamp(s)],
+    v5.Conv2DFromMemory: lambda s: [*_window(s, s.weights.shape[2:]), _groups(s), _clamp(s)],
+    v5.AffineQuantize: lambda s: [f"multiplier {s.multiplier:.6g}", f"offset {s.offset:.6g}"],
+    v5.AffineDequantize: lambda s: [f"multiplier {s.multiplier:.6g}", f"offset {s.offset:.6g}"],
+    v5.BatchToSpace: lambda s: [f"blocks {_sizes(s.block)}"],
+    v5.SpaceToBatch: lambda s: [f"blocks {_sizes(s.block)}"],
+    v5.Compare: lambda s: [s.op.name.lower().replace("_", " ")],
+    v5.Convert: lambda s: [f"{s.input.dtype.value} to {s.output.dtype.value}"],
+    v5.CumSum: lambda s: [f"axis {s.axis}", "exclusive" if s.exclusive else "", "reverse" if s.reverse else ""],
+    v5.Gather: lambda s: [f"axis {s.axis}"],
+    v5.GatherElements: lambda s: [f"axis {s.axis}"],
+    v5.HardMax: lambda s: [f"axis {s.axis}"],
+    v5.LayerNorm: lambda s: [f"from axis {s.axis}", f"epsilon {s.epsilon:g}"],
+    v5.OneHot: lambda s: [f"axis {s.axis}"],
+    v5.ReduceArg: lambda s: ["greatest" if s.greatest else "least", f"axis {s.axes[0]}"],
+    v5.ReduceProd: lambda s: [f"axes {_sizes(s.axes)}"],
+    v5.TopK: lambda s: [f"{s.k} of axis {s.axis}", "greatest" if s.largest else "least"],
+    v5.Trilu: lambda s: ["upper" if s.upper else "lower", f"diagonal {s.k}"],
 }
 
 

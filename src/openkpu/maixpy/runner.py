@@ -43,9 +43,10 @@ class Runner:
         self.device.input_line = self._input_line
 
     def listen(self, commands: BinaryIO) -> None:
-        """Take commands until the watcher goes."""
+        """Take commands. When the watcher goes, however it went, the board has no power any more."""
         for event in receive(commands):
             self._command(event)
+        os._exit(CRASHED)
 
     def _command(self, event: Event) -> None:
         if event.kind == "interrupt":

@@ -40,9 +40,8 @@ class Session:
     in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that both memories
     hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
     program's results do not depend on it. ``rounding`` is for V4's quantise and dequantise, which round differently on
-    the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs).
-    ``main`` is the main buffer of another session with a program of the same
-    ``main_bytes``, to share it.
+    the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs). ``main`` is the main
+    buffer of another session with a program of the same ``main_bytes``, to share it.
 
     ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310,
     E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine or
@@ -94,6 +93,12 @@ class Session:
             Memory.OUTPUT: np.zeros(program.output_bytes, np.uint8),
         }
         self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
+        self._bound = self._bind() if engine == "native" and not check else {}
+
+    def _bind(self) -> dict[int, Callable[[], object]]:
+        """Step -> what runs it on these memories, for the steps that native kernels can do."""
+        found = {i: steps.bind(self, step, self.program.version) for i, step in enumerate(self.program.steps)}
+        return {i: run for i, run in found.items() if run is not None}
 
     def ram(self, memory: Memory) -> NDArray[np.uint8]:
         """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""
@@ -115,7 +120,9 @@ class Session:
         for index, step in enumerate(self.program.steps):
             if checker is not None:
                 checker.before(index, step)
-            if isinstance(step, KpuConv):
+            if (bound := self._bound.get(index)) is not None:
+                bound()
+            elif isinstance(step, KpuConv):
                 monitor = Monitor() if checker is not None else None
                 self._run_kpu(index, step, monitor)
                 if checker is not None and monitor is not None:
@@ -140,6 +147,10 @@ class Session:
         for layer, out in zip(layers, outs, strict=True):
             if self.engine == "native":
                 native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
+                if len(layers) == 1 and not self.check:
+                    run = native.bound_layer(layer, self.ai, threads=self.threads, out=out)
+                    if run is not None:
+                        self._bound[index] = run
                 continue
             dense = reference.run_layer(layer, self.ai, monitor=monitor)
             if out is not None:

@@ -1,4 +1,4 @@
-"""The tensor functions of V5's stackvm that K210 models mostly use: instruction <-> step, each declared once.
+"""Tensor functions of V5's stackvm that work element by element or move tensors: instruction <-> step, declared once.
 
 Sources: nncase v1.9.0, ``runtime/stackvm/ops`` (what a function takes) and ``codegen/stackvm/ops`` (in which order).
 """

@@ -92,7 +92,6 @@ def test_inspect_check(kpu, kmodel):
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"LDMK\x05\0\0\0", "kmodel V5"),
         (b"\x01\0\0\0", "kmodel V1"),
         (b"\x13\x27\0\0", "encrypted"),
         (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),

@@ -195,7 +195,8 @@ class Checker:
     def _foreign(self, operand: Operand, owners: list[int], *, typed: bool) -> str:
         """Say which of the writers of a value's bytes cannot belong to the value, or ``""``."""
         pieces = {owner: self._piece(operand, owner) for owner in owners}
-        whole = [o for o, piece in pieces.items() if piece.start <= operand.start and piece.stop >= operand.stop]
+        dense = {owner: piece for owner, piece in pieces.items() if piece.strides is None}
+        whole = [o for o, piece in dense.items() if piece.start <= operand.start and piece.stop >= operand.stop]
         if len(owners) > 1 and whole:
             # One step wrote all of it, others wrote into it later (or it was the later one's neighbourhood).
             victim = min(whole)
@@ -211,7 +212,7 @@ class Checker:
             if typed and not raw and operand.dtype is not piece.dtype:
                 return f"{self._name(owner)} left {piece.dtype.value} there"
         # parts side by side are fine; parts that overlap mean that one lost bytes to the other
-        order = sorted(pieces, key=lambda owner: (pieces[owner].start, owner))
+        order = sorted(dense, key=lambda owner: (dense[owner].start, owner))
         for a, b in pairwise(order):
             interleaved = pieces[a].strides is not None and pieces[b].strides is not None
             if pieces[b].start < pieces[a].stop and not interleaved:

@@ -17,8 +17,8 @@ from openkpu import load
 from openkpu.errors import FileFormatError, OpenKPUError
 from openkpu.kmodel import v5, v5_container
 from openkpu.kmodel.program import KpuConv
-from openkpu.kmodel.v5_container import Location, Pool
 from openkpu.kmodel.v5_isa import LATEST, OPCODES, variant
+from openkpu.kmodel.v5_structures import Location, Pool
 
 SAMPLE = v5.write(v5_builders.program(["kpu", *v5_builders.MAKERS], 1))
 SMALL = v5.write(v5_builders.program(["kpu", "quantize", "binary", "pad"], 0))

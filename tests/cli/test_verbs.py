@@ -257,7 +257,16 @@ def test_check(kpu, net):
     assert "Verdict" in result.stdout
     assert "odd_pool" in result.stdout
     data = json.loads(kpu("check", net, "--json").stdout)
-    assert set(data) == {"file", "target", "firmware", "layers", "counts", "microseconds", "cpu_microseconds", "verdict"}
+    assert set(data) == {
+        "file",
+        "target",
+        "firmware",
+        "layers",
+        "counts",
+        "microseconds",
+        "cpu_microseconds",
+        "verdict",
+    }
     places = {d["layer"]: d["where"] for d in data["layers"]}
     assert places["first"] == places["second"] == "KPU"
     assert places["odd_pool"] == "CPU"

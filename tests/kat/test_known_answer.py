@@ -217,6 +217,21 @@ def test_layers_that_do_not_fit_the_main_ram_are_left_out(monkeypatch: pytest.Mo
     ]
 
 
+def test_layers_that_the_chip_would_not_write_whole_are_left_out() -> None:
+    first = b.conv(0, 8192, 3, 8, 16, 16)
+    silent = replace(first, layer=replace(first.layer, registers=replace(first.layer.registers, dma_total_byte=1)))
+    test = with_test(v3.write(b.program(silent, b.conv(8192, 0, 8, 1, 16, 16, to_main=0))))
+    (missing,) = test.missing
+    assert (missing.layer, missing.why[:19]) == (0, "its registers do no")
+
+
+def test_a_run_that_fails_is_a_failure() -> None:
+    """The model in flash is another one, which takes another picture."""
+    test = with_test(image_model())
+    lines = run(test, {"m0.kmodel": lambda data: image_model(h=8, w=8)})
+    assert lines[-1].startswith("FAIL: output 0: the model does not run: [MAIXPY]kpu: check img format err!")
+
+
 def test_a_picture_is_rounded_to_what_an_image_holds(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     Image.fromarray(rng.integers(0, 256, (30, 50, 3), np.uint8)).save(tmp_path / "p.png")

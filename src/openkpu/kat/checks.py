@@ -102,6 +102,9 @@ def run(program: Program, file: ModelFile, array: NDArray[Any]) -> tuple[list[Ch
         if number not in SET_LAYERS:
             missing.append(Missing(i, name, "set_layers cannot end a model after this type of layer"))
             continue
+        if isinstance(step, KpuConv) and step.layer.registers.dma_total_byte != result.size:
+            missing.append(Missing(i, name, "its registers do not tell the chip how many bytes to write to main RAM"))
+            continue
         rounded = _worst(exactness[i], _result_of(step)) is _Exactness.ROUNDED
         checks.append(Check(i + 1, 0, _how(result, rounded), name, _shape(result), _bytes(result), rounded))
     return checks, missing

@@ -131,9 +131,10 @@ def test():
     try:
         task = kpu.load(MODEL)
     except Exception as e:
-        return "FAIL: the model does not load: %s" % e
+        return "FAIL: the model does not load: %s" % str(e).strip()
     for i in range(len(SHAPES)):
-        kpu.set_outputs(task, i, SHAPES[i][0], SHAPES[i][1], SHAPES[i][2])
+        if not kpu.set_outputs(task, i, SHAPES[i][0], SHAPES[i][1], SHAPES[i][2]):
+            return "FAIL: output %d does not have the shape %s" % (i, str(SHAPES[i]))
     first, layers = None, -1
     # From the whole model down to its first layer: where a shorter model writes, a longer one is no longer needed.
     for number in range(CHECKS):
@@ -144,7 +145,10 @@ def test():
         if count != layers:
             if count and not kpu.set_layers(task, count):
                 return "FAIL: %s: the firmware does not end the model here" % what
-            fmap = kpu.forward(task, data)
+            try:
+                fmap = kpu.forward(task, data)
+            except Exception as e:
+                return "FAIL: %s: the model does not run: %s" % (what, str(e).strip())
             layers = count
         if not count:
             fmap = kpu.get_output(task, output)

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, Final, TextIO
 
 import numpy as np
 
-from openkpu.board.budget import GC_HEAP_BYTES
 from openkpu.board.config import BoardConfig
 from openkpu.board.events import Event, Sender, receive
 from openkpu.board.firmware import find
 from openkpu.board.recorder import Recorder, recorder_for
 from openkpu.board.result import KEPT_FRAMES, Result
 from openkpu.errors import BoardError, SetupError
+from openkpu.kmodel.firmware import GC_HEAP_BYTES
 
 RUNNER: Final = "openkpu.maixpy.runner"
 RESET: Final = 75

@@ -14,9 +14,8 @@ from typing import Any, Final, Literal
 from openkpu.api import Model
 from openkpu.board.firmware import PROFILES, Firmware, find
 from openkpu.k210 import MAIN_RAM_BYTES
+from openkpu.kmodel.firmware import GC_HEAP_BYTES
 
-GC_HEAP_BYTES: Final = 512 * 1024
-"""The default of all builds (CONFIG_MAIXPY_GC_HEAP_SIZE)."""
 GC_HEAP_FALLBACK: Final = 128 * 1024
 """What the firmware takes when the configured GC heap does not fit."""
 GC_HEAP_SMALL: Final = 256 * 1024

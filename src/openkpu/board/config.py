@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from openkpu.board.budget import GC_HEAP_BYTES
+from openkpu.kmodel.firmware import GC_HEAP_BYTES
 
 
 @dataclass(frozen=True, slots=True)

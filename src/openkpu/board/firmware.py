@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from openkpu.errors import BoardError
+from openkpu.kmodel import firmware as known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +46,26 @@ PROFILES: Final[dict[str, Firmware]] = {
         Firmware(
             "full-v0.6.2",
             "maixpy_k210, the full build v0.6.2-15 (V3 and V4)",
-            3_133_568,
+            known.FULL_BYTES,
             True,
             True,
-            "boot log of v0.6.2-15: gc heap at 0x802fd080",
+            known.FULL_SOURCE,
         ),
         Firmware(
             "minimum",
             "minimum build (V3 only, no IDE, few image functions)",
-            825_424,
+            known.MINIMUM_BYTES,
             False,
             False,
-            "boot log of v0.5.1-136: gc heap at 0x800c9850",
+            known.MINIMUM_SOURCE,
         ),
         Firmware(
             "minimum-v4",
             "minimum_with_kmodel_v4_support (V3 and V4)",
-            1_600_000,
+            known.MINIMUM_V4_BYTES,
             True,
             False,
-            "about 1.6 MB, stated by the author of aXeleRate for such a build with IDE support",
+            known.MINIMUM_V4_SOURCE,
             approximate=True,
         ),
     )
@@ -72,6 +73,9 @@ PROFILES: Final[dict[str, Firmware]] = {
 """Name -> build."""
 
 _ALIASES: Final = {
+    "maixpy": "full-v0.6.2",  # the names that kpu compile --firmware takes
+    "maixpy-min": "minimum",
+    "maixpy-v4": "minimum-v4",
     "maixpy_k210": "full",
     "minimum_with_kmodel_v4_support": "minimum-v4",
     "openmv_kmodel_v4_with_ide_support": "minimum-v4",

@@ -17,7 +17,7 @@ PAGES = sorted(
     list(ROOT.glob("*.md")) + [p for f in ("docs", "examples", "benchmarks") for p in (ROOT / f).rglob("*.md")]
 )
 page = pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-RUN = {"README.md": 8, "README.zh.md": 8, "docs/getting-started.md": 5}
+RUN = {"README.md": 8, "README.zh.md": 8, "docs/getting-started.md": 5, "docs/know-before-you-flash.md": 10}
 """Pages whose commands and Python are run, and how many there are at least."""
 
 
@@ -41,7 +41,7 @@ def test_links_resolve(path: Path) -> None:
 
 
 def test_every_error_code_is_explained_once() -> None:
-    used = {code for p in (ROOT / "src").rglob("*.py") for code in re.findall(r'"(E[1-5]\d\d)"', p.read_text("utf-8"))}
+    used = {code for p in (ROOT / "src").rglob("*.py") for code in re.findall(r'"(E[1-6]\d\d)"', p.read_text("utf-8"))}
     explained = re.findall(r"^\| (E\d{3}) \|", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE)
     assert len(explained) == len(set(explained))
     assert {"missing in docs/errors.md": used - set(explained), "not in the code": set(explained) - used} == {
@@ -97,6 +97,16 @@ def test_shown_commands_run(name: str) -> None:
     done = subprocess.run([sys.executable, script, name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("ok ") >= RUN[name]
+
+
+def test_shown_output_that_nothing_prints_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    for line, code in (("b  c", 0), ("b d", 1)):
+        file.write_text(f"```sh\nprintf 'a\\nb   c\\n'\n```\n\n```output\na\n...\n{line}\n```\n")
+        script = ROOT / "tools" / "run_readme.py"
+        done = subprocess.run([sys.executable, script, file], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert (line in done.stdout) == bool(code)
 
 
 def test_both_readmes_show_the_same() -> None:

@@ -37,14 +37,18 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "convert": "errors kmodel api lower codegen",
         # The board's flash: packages, images, the serial port.
         "flash": "errors files extras k210 kmodel api",
-        # The modules that a script imports.
-        "maixpy": "errors k210 kpu",
+        # The virtual board: its memories and devices, and the modules that a script imports.
+        "board": "errors files extras k210 kmodel api estimate flash",
+        "maixpy": "errors k210 kpu kmodel runtime board",
+        # The proof that a real board equals the simulator.
+        "kat": "errors k210 kmodel runtime api float flash board maixpy",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash",
-        "__init__": "errors api compiler convert analyze evaluation",
-        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash report",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash "
+        "board kat",
+        "__init__": "errors api compiler convert analyze evaluation board",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash board kat report",
         "__main__": "cli",
     }.items()
 }

@@ -97,8 +97,6 @@ def report(**changes):
         "firmware": None,
         "firmware_bytes_left": None,
         "seconds": 1.25,
-        "firmware": None,
-        "firmware_bytes_left": None,
         "searched": None,
         "weight_bits": 8,
         "weight_gain_db": None,

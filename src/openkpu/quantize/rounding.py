@@ -74,7 +74,7 @@ def _inverse_of_lower(a: Floats) -> Floats:
     """Invert lower triangular matrices (batch, d, d): halves by recursion, a third of the work of a general inverse."""
     d = a.shape[1]
     if d <= SMALL:
-        return np.linalg.inv(a)
+        return np.asarray(np.linalg.inv(a), np.float64)
     half = d // 2
     first, last = _inverse_of_lower(a[:, :half, :half]), _inverse_of_lower(a[:, half:, half:])
     result = np.zeros_like(a)

@@ -27,7 +27,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "graph": "errors",
         "importers": "errors extras graph",
         "float": "errors extras graph",
-        "passes": "errors k210 kpu graph",
+        "passes": "errors k210 kpu graph estimate",
         "estimate": "errors k210 kpu kmodel",
         "lower": "errors k210 kpu graph float passes estimate",
         "schedule": "errors k210 graph",

@@ -15,6 +15,7 @@ from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
+from openkpu.passes.split_into_tiles import split_into_tiles
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
@@ -26,6 +27,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     expand_prelu,
     fuse_elementwise,
     split_large_depthwise,
+    split_into_tiles,
 )
 
 

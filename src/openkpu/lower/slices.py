@@ -1,0 +1,52 @@
+"""Slice: a part of a map costs nothing, the next layer works on the whole map; a tile becomes a map of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
+from openkpu.graph.ir import Node
+from openkpu.lower import decide
+from openkpu.lower.context import Context
+from openkpu.lower.ops import makes_u8
+from openkpu.lower.view import View
+
+
+def lower_slice(ctx: Context, node: Node) -> None:
+    """Rows and columns of a map are a part of it (see below); a tile is cut out in main RAM."""
+    a = node.attrs
+    x = node.inputs[0]
+    plain = len(x.shape) == 4 and set(a["axes"]) <= {2, 3} and all(s == 1 for s in a["steps"])
+    v = ctx.map(x) if plain else None
+    made = v.tensor.producer if v is not None else None
+    if v is None or not (made is None or makes_u8(made)) or min(node.output.shape[2:]) < 2:
+        raise UnsupportedError(
+            "E284",
+            "Slice in another form than rows and columns of a uint8 map",
+            where=node.label,
+            why=f"axes {tuple(a['axes'])}, steps {tuple(a['steps'])} of {'x'.join(map(str, x.shape))}",
+            fix="slice height and width with step 1 behind a convolution",
+        )
+    start = dict(zip(a["axes"], a["starts"], strict=True))
+    top, left = (range(x.shape[i])[start.get(i, 0)] if start.get(i, 0) else 0 for i in (2, 3))
+    h, w = node.output.shape[2:]
+    part = replace(v, top=v.top + top * v.step, left=v.left + left * v.step, height=h, width=w)
+    if not a.get("cut"):
+        ctx.values[id(node.output)] = part
+        return
+    before = ctx.spent
+    out = ctx.emit(
+        "CpuMaxPool",
+        [v.tensor],
+        node.output.shape,
+        node.output.name,
+        kernel=(1, 1),
+        stride=(v.step, v.step),
+        origin=(part.top, part.left),
+        size=(h, w),
+    )
+    ctx.values[id(node.output)] = View.whole(out)
+    bytes_ = out.shape[1] * h * w
+    ctx.spent += bytes_ * (price.COPY_NS + price.upload_ns(w)) / 1000
+    decide.on_cpu(ctx, node, "a tile of a map that is too large for the KPU", "use a smaller picture", ctx.spent - before)

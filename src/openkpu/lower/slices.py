@@ -7,6 +7,7 @@ from dataclasses import replace
 from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
 from openkpu.graph.ir import Node
+from openkpu.k210 import MAX_HEIGHT, MAX_WIDTH
 from openkpu.lower import decide
 from openkpu.lower.context import Context
 from openkpu.lower.ops import makes_u8
@@ -35,6 +36,8 @@ def lower_slice(ctx: Context, node: Node) -> None:
     if not a.get("cut"):
         ctx.values[id(node.output)] = part
         return
+    if ctx.target.version == 3 and made is None:
+        _check_v3_picture(node, v)
     before = ctx.spent
     out = ctx.emit(
         "CpuMaxPool",
@@ -49,4 +52,20 @@ def lower_slice(ctx: Context, node: Node) -> None:
     ctx.values[id(node.output)] = View.whole(out)
     bytes_ = out.shape[1] * h * w
     ctx.spent += bytes_ * (price.COPY_NS + price.upload_ns(w)) / 1000
-    decide.on_cpu(ctx, node, "a tile of a map that is too large for the KPU", "use a smaller picture", ctx.spent - before)
+    decide.on_cpu(
+        ctx, node, "a tile of a map that is too large for the KPU", "use a smaller picture", ctx.spent - before
+    )
+
+
+def _check_v3_picture(node: Node, picture: View) -> None:
+    """V3 brings the picture to main RAM by a KPU layer, which must take it whole."""
+    h, w = picture.physical
+    if h > MAX_HEIGHT or w > MAX_WIDTH:
+        raise UnsupportedError(
+            "E213",
+            "a layer is larger than the KPU takes",
+            where=node.label,
+            why=f"the picture is {w}x{h}, limit {MAX_WIDTH}x{MAX_HEIGHT}; kmodel V3 puts it straight into AI RAM, "
+            "where only a KPU layer can read it, whole",
+            fix="use --target v4 or v5, which cut the picture in main RAM, or a smaller input picture",
+        )

@@ -263,7 +263,8 @@ def _runtime_nearest(version: int, kind: str, n: int, out: int) -> list[int]:
 def concat(ctx: Context, node: Node) -> None:
     """Lower Concat along any axis, of computed tensors and constants."""
     inputs = _inputs(ctx, node)
-    out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], u8=False)
+    options = {"u8": False, "tiles": bool(node.attrs.get("tiles"))}
+    out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], **options)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
     ctx.spent += _size(out) * 4 * _rates(ctx).copy.ns / 1000
 

@@ -1,7 +1,7 @@
 """Split layers whose feature maps do not fit the KPU into tiles of rows (and columns).
 
 before: ``Y = layers(X)`` whose maps exceed 2 MiB of AI RAM or 512x256 pixels
-after:  ``Y = Concat(layers(part of X), layers(part of X), ...)``, every part with the rows round it that its windows read
+after:  ``Y = Concat(layers(part of X), layers(part of X), ...)``, every part with the rows that its windows read
 
 Exact: a window reads what it read before; padding stays at the borders of the picture only. A run of layers stays in
 one tile as long as that is estimated to be faster than bringing the map to main RAM and back; the rows that
@@ -58,7 +58,8 @@ def split_into_tiles(graph: Graph) -> None:
             done.add(id(graph.nodes[index]))  # the lowering will say why it cannot run
             continue
         end, plan = found
-        made = _rewrite(graph.nodes[index : end + 1], plan)
+        names = {t.name for n in graph.nodes for t in n.outputs} | {t.name for t in graph.inputs}
+        made = _rewrite(graph.nodes[index : end + 1], plan, names)
         done |= {id(n) for n in made}
         graph.nodes[index : end + 1] = made
 
@@ -258,31 +259,45 @@ def _cut(t: Tensor, part: Part, stride: Size) -> Part:
 
 
 # -- rewriting ------------------------------------------------------------------------------------------------------
-def _rewrite(run: list[Node], plan: Plan) -> list[Node]:
+def _rewrite(run: list[Node], plan: Plan, names: set[str]) -> list[Node]:
     """Return the nodes that compute the run in tiles; its last result keeps its tensor."""
     made: list[Node] = []
     end = run[-1].output
     lines: list[Tensor] = []
     for r, line in enumerate(plan.rows):
-        results = [_tile(run, tile, f"tile{r}" if len(line) == 1 else f"tile{r}.{c}", made) for c, tile in enumerate(line)]
+        results = [
+            _tile(run, tile, f"tile{r}" if len(line) == 1 else f"tile{r}.{c}", made, names)
+            for c, tile in enumerate(line)
+        ]
         if len(results) > 1:
             shape = (*results[0].shape[:3], sum(t.shape[3] for t in results))
-            row = Tensor(f"{end.name}.row{r}", shape) if len(plan.rows) > 1 else end
-            made.append(Node("Concat", results, [row], {"axis": 3}, run[-1].source))
+            row = Tensor(_fresh(f"{end.name}.row{r}", names), shape) if len(plan.rows) > 1 else end
+            made.append(Node("Concat", results, [row], {"axis": 3, "tiles": True}, run[-1].source))
             results = [row]
         lines += results
     if len(lines) > 1:
-        made.append(Node("Concat", lines, [end], {"axis": 2}, run[-1].source))
+        made.append(Node("Concat", lines, [end], {"axis": 2, "tiles": True}, run[-1].source))
     return made
 
 
-def _tile(run: list[Node], tile: Tile, name: str, made: list[Node]) -> Tensor:
+def _tile(run: list[Node], tile: Tile, name: str, made: list[Node], names: set[str]) -> Tensor:
     """Append the layers of one tile; returns its result."""
     have: dict[int, tuple[Tensor, Part]] = {}
 
+    def slice_of(x: Tensor, held: Part, part: Part, how: tuple[str, tuple[str, ...], bool]) -> Tensor:
+        """Append a Slice of ``part`` from a tensor that holds ``held``; how: name, source, whether it is cut out."""
+        starts = tuple(p[0] - h[0] for p, h in zip(part, held, strict=True))
+        ends = tuple(p[1] - h[0] for p, h in zip(part, held, strict=True))
+        if starts == (0, 0) and ends == x.shape[2:]:
+            return x
+        out = Tensor(_fresh(how[0], names), (*x.shape[:2], ends[0] - starts[0], ends[1] - starts[1]))
+        attrs = {"starts": starts, "ends": ends, "axes": (2, 3), "steps": (1, 1), "cut": how[2]}
+        made.append(Node("Slice", [x], [out], attrs, how[1]))
+        return out
+
     def take(t: Tensor, part: Part, source: tuple[str, ...]) -> Tensor:
         x, held = have[id(t)]
-        return x if held == part else _slice(x, held, part, f"{t.name}.{name}", source, made, cut=False)
+        return x if held == part else slice_of(x, held, part, (f"{t.name}.{name}.part", source, False))
 
     for n in run:
         rows, columns = tile.parts[id(n.output)]
@@ -295,30 +310,23 @@ def _tile(run: list[Node], tile: Tile, name: str, made: list[Node]) -> Tensor:
             if id(t) not in have:
                 whole = ((0, t.shape[2]), (0, t.shape[3]))
                 cut = tile.cuts[id(t)]
-                have[id(t)] = (_slice(t, whole, cut, f"{t.name}.{name}.cut", n.source, made, cut=True), cut)
+                have[id(t)] = (slice_of(t, whole, cut, (f"{t.name}.{name}.cut", n.source, True)), cut)
             inputs.append(take(t, (top, left), n.source))
         attrs = dict(n.attrs)
         if n.op in WINDOWS:
             attrs["pads"] = (pad_rows[0], pad_columns[0], pad_rows[1], pad_columns[1])
         shape = (1, n.output.shape[1], rows[1] - rows[0], columns[1] - columns[0])
-        out = Tensor(f"{n.output.name}.{name}", shape)
+        out = Tensor(_fresh(f"{n.output.name}.{name}", names), shape)
         made.append(Node(n.op, inputs, [out], attrs, n.source))
         have[id(n.output)] = (out, (rows, columns))
     return have[id(run[-1].output)][0]
 
 
-def _slice(
-    x: Tensor, held: Part, part: Part, stem: str, source: tuple[str, ...], made: list[Node], *, cut: bool
-) -> Tensor:
-    """Append a Slice of ``part`` from a tensor that holds ``held``; ``cut`` where it becomes a map of its own."""
-    starts = tuple(p[0] - h[0] for p, h in zip(part, held, strict=True))
-    ends = tuple(p[1] - h[0] for p, h in zip(part, held, strict=True))
-    if starts == (0, 0) and ends == x.shape[2:]:
-        return x
-    used = {t.name for n in made for t in n.outputs}
-    stem = stem if stem not in used else next(s for i in range(2, 1 << 20) if (s := f"{stem}.{i}") not in used)
-    out = Tensor(stem, (*x.shape[:2], ends[0] - starts[0], ends[1] - starts[1]))
-    attrs = {"starts": starts, "ends": ends, "axes": (2, 3), "steps": (1, 1), "cut": cut}
-    made.append(Node("Slice", [x], [out], attrs, source))
-    return out
-
+def _fresh(stem: str, names: set[str]) -> str:
+    """Return an unused name and keep it."""
+    name, i = stem, 1
+    while name in names:
+        i += 1
+        name = f"{stem}.{i}"
+    names.add(name)
+    return name

@@ -164,8 +164,8 @@ def _inside(n: Node, w: Window, wide: bool) -> tuple[int, int]:
     """Return how many copies of a convolution's input lie side by side, and by how much its stride shrinks the result."""
     extra = shrink = 1
     if wide:
-        extra = (1 if w.reach(0) <= 3 else max(2, w.kernel[0] - 2)) * (1 if w.reach(1) <= 3 else max(2, w.kernel[1] - 2))
-        extra = max(extra, 9 if max(w.dilation) > 1 else 1)
+        down, across = (1 if w.reach(a) <= 3 else max(2, w.kernel[a] - 2) for a in (0, 1))
+        extra = max(down * across, 9 if max(w.dilation) > 1 else 1)
     if w.stride == (2, 2) and not is_depthwise(n):
         shrink = 2
         if w.kernel[0] > 1 and w.pads[0] == 0:

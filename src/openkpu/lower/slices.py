@@ -21,6 +21,8 @@ def lower_slice(ctx: Context, node: Node) -> None:
     plain = len(x.shape) == 4 and set(a["axes"]) <= {2, 3} and all(s == 1 for s in a["steps"])
     v = ctx.map(x) if plain else None
     made = v.tensor.producer if v is not None else None
+    while made is not None and made.op == "Reshape":
+        made = made.inputs[0].producer
     if v is None or not (made is None or makes_u8(made)) or min(node.output.shape[2:]) < 2:
         raise UnsupportedError(
             "E284",

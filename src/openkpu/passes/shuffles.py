@@ -34,9 +34,7 @@ def write_out_shuffles(graph: Graph) -> None:
         graph.nodes[at : at + 1] = made
 
 
-def interleaved(
-    x: Tensor, out: Tensor, blocks: tuple[int, int], order: str, source: tuple[str, ...]
-) -> list[Node]:
+def interleaved(x: Tensor, out: Tensor, blocks: tuple[int, int], order: str, source: tuple[str, ...]) -> list[Node]:
     """Return the nodes that put channels (in the order DCR or CRD) between the pixels: ``out`` is sy by sx larger."""
     (sy, sx), (h, w) = blocks, x.shape[2:]
     c = out.shape[1]

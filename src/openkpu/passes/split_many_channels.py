@@ -94,7 +94,9 @@ class _Split:
                 stem = f"{t.name}.channels{first}"
                 inputs = [p.inputs[0] if below is None else below[i]]
                 for k, c in enumerate(p.inputs[1:]):
-                    inputs.append(self.graph.constant(f"{stem}.{k}", np.ascontiguousarray(np.asarray(c.data)[first:end])))
+                    inputs.append(
+                        self.graph.constant(f"{stem}.{k}", np.ascontiguousarray(np.asarray(c.data)[first:end]))
+                    )
                 attrs = dict(p.attrs)
                 if own:
                     attrs["group"] = end - first

@@ -37,12 +37,16 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "convert": "errors kmodel api lower codegen",
         # The board's flash: packages, images, the serial port.
         "flash": "errors files extras k210 kmodel api",
+        # The virtual board: its memories and devices, and the modules that a script imports.
+        "board": "errors files extras k210 kmodel api estimate flash",
+        "maixpy": "errors k210 kpu kmodel runtime board",
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash",
-        "__init__": "errors api compiler convert analyze evaluation",
-        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash report",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash "
+        "board",
+        "__init__": "errors api compiler convert analyze evaluation board",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash board report",
         "__main__": "cli",
     }.items()
 }

@@ -2,8 +2,9 @@
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
 says what would become of each layer, ``convert`` writes a kmodel for another version, ``compare`` measures a kmodel
-against the float model, ``evaluate`` counts right answers on labelled pictures, and ``profile`` estimates the time on
-the chip. Importing the package is cheap; what a function needs is imported when it is called.
+against the float model, ``evaluate`` counts right answers on labelled pictures, ``profile`` estimates the time on the
+chip, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function needs is imported when it is
+called.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from openkpu.analyze.compare import compare
     from openkpu.analyze.profile import Profile, profile
     from openkpu.api import Model, load
+    from openkpu.board.board import Board
     from openkpu.compiler import Compiled, check, compile
     from openkpu.convert import Converted, convert
     from openkpu.evaluation.evaluate import evaluate
 
 __all__ = [
+    "Board",
     "Compiled",
     "Converted",
     "Model",
@@ -50,6 +53,7 @@ _LAZY = {
     "profile": "openkpu.analyze.profile",
     "Profile": "openkpu.analyze.profile",
     "evaluate": "openkpu.evaluation.evaluate",
+    "Board": "openkpu.board.board",
 }
 """Public name -> the module that has it."""
 

@@ -27,7 +27,7 @@ from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
-from openkpu.quantize import ranges
+from openkpu.quantize import given, ranges
 from openkpu.quantize.params import QParams
 from openkpu.quantize.quantizer import Quantizer
 from openkpu.quantize.result import Quantized
@@ -58,7 +58,7 @@ class Report:
     layers: tuple[LayerReport, ...]
     way: str
     calibration_pictures: int
-    calibration_snr_db: float
+    calibration_snr_db: float | None
     ai_peak: int
     ai_bound: int
     main_peak: int
@@ -102,7 +102,7 @@ class Compiled:
 def compile(
     path: str | os.PathLike[str] | bytes,
     *,
-    calibration: Any,
+    calibration: Any = None,
     target: str | None = None,
     firmware: str | None = None,
     mean: Sequence[float] | float | None = None,
@@ -116,12 +116,14 @@ def compile(
     dump: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a float ONNX model to a kmodel.
+    """Compile a model (ONNX, TensorFlow Lite, Caffe) to a kmodel.
 
     ``target``: "v3" (the default; every firmware loads it), "v4" or "v5". ``firmware``: maixpy, maixpy-min, maixpy-v4,
     canmv or sdk; it chooses the version that this firmware runs best, and the report says whether the model fits.
 
-    ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``.
+    ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``. A model
+    that came quantised (TensorFlow Lite, int8 or uint8) needs none: without it, its own numbers are taken as they are,
+    and its input is the picture's bytes unless ``mean``, ``std`` or ``input_range`` say otherwise.
     ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
     ``input_range``: the other way to say it: pixels 0..255 become low..high (default 0..1).
     ``input_shapes`` fixes open dimensions, ``outputs`` ends the model at named tensors. ``range_method``: "auto" (the
@@ -138,23 +140,38 @@ def compile(
     from openkpu.float.data import load_samples
 
     where = Path(dump) if dump is not None else None
-    graph, lowered, decisions = front_end(path, target=target, input_shapes=input_shapes, outputs=outputs, dump=where)
+    graph, lowered, decisions = front_end(
+        path,
+        target=target,
+        input_shapes=input_shapes,
+        outputs=outputs,
+        dump=where,
+        anew=calibration is not None,
+    )
     source = lowered.inputs[0]
-    params = input_params(source.shape, mean, std, input_range) if len(source.shape) == 4 else None
-    shape = source.shape[1:]
-    loaded = load_samples(calibration, shape, limit=samples)
-    quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
-    # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
-    with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
-        calibrated = quantizer.calibrate([s.array for s in loaded])
-        quantized = quantizer.choose(calibrated, range_method)
+    params = pixels(graph, mean, std, input_range)
+    pictures = 0
+    if calibration is None:
+        if not graph.scales:
+            raise _no_pictures()
+        quantized = given.quantize(lowered, graph, params)
+    else:
+        loaded = load_samples(calibration, source.shape[1:], limit=samples)
+        pictures = len(loaded)
+        quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
+        # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
+        with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
+            calibrated = quantizer.calibrate([s.array for s in loaded])
+            quantized = quantizer.choose(calibrated, range_method)
     assembled = assemble(lowered, quantized, version.version)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
     seconds = time.perf_counter() - begin
-    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, len(loaded), board)]
-    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), seconds, warnings, board)
+    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, board)]
+    if 0 < pictures < 8:
+        warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
+    report = _report(graph, lowered, decisions, quantized, assembled, model, pictures, seconds, warnings, board)
     return Compiled(model, report, lowered, assembled.tensors, quantized, params)
 
 
@@ -194,9 +211,16 @@ def front_end(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
     dump: Path | None = None,
+    anew: bool = False,
 ) -> tuple[Graph, Graph, list[Decision]]:
-    """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions."""
+    """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions.
+
+    ``anew``: a model that came quantised is to be quantised again, so of its own ranges only the input's counts.
+    """
     graph = _import(path, input_shapes, outputs)
+    if anew:
+        first = graph.inputs[0].name
+        graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
     canonicalize.run(graph, dump)
     lowered, decisions = lower(graph, target=targets.target(target))
     return graph, lowered, decisions
@@ -207,9 +231,9 @@ def _import(
     input_shapes: Mapping[str, Sequence[int]] | None,
     outputs: Sequence[str] | None,
 ) -> Graph:
-    from openkpu.importers import onnx
+    from openkpu.importers.load import load
 
-    graph = onnx.load(path, input_shapes=input_shapes, outputs=outputs)
+    graph = load(path, input_shapes=input_shapes, outputs=outputs)
     if len(graph.inputs) != 1:
         names = ", ".join(f"'{t.name}'" for t in graph.inputs)
         raise UnsupportedError(
@@ -220,6 +244,29 @@ def _import(
             fix="make the other inputs constants, or split the model",
         )
     return graph
+
+
+def _no_pictures() -> InputError:
+    return InputError(
+        "E410",
+        "no calibration pictures",
+        why="the model is a float one, and quantisation needs to see typical inputs",
+        fix="give a folder with about 32 pictures like those the camera will see (--calibration)",
+    )
+
+
+def pixels(
+    graph: Graph,
+    mean: Sequence[float] | float | None,
+    std: Sequence[float] | float | None,
+    input_range: tuple[float, float] | None,
+) -> QParams | None:
+    """Return what pixels mean to a model: as the caller says, else as its file says, else 0..1; None: no picture."""
+    shape = graph.inputs[0].shape
+    if len(shape) != 4:
+        return None
+    own = given.input_params(graph) if mean is None and std is None and input_range is None else None
+    return own or input_params(shape, mean, std, input_range)
 
 
 def input_params(
@@ -292,7 +339,7 @@ def _input_warnings(
     return found
 
 
-def _result_warnings(assembled: Assembled, model: Model, pictures: int, board: Firmware | None) -> list[str]:
+def _result_warnings(assembled: Assembled, model: Model, board: Firmware | None) -> list[str]:
     """Say what may go wrong on the chip, or with the numbers."""
     found = []
     size = len(model.to_bytes())
@@ -312,8 +359,6 @@ def _result_warnings(assembled: Assembled, model: Model, pictures: int, board: F
         )
     if board is not None and size > board.limit:
         found.append(f"{board.title} refuses files over {board.limit} bytes; this has {size}")
-    if pictures < 8:
-        found.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
     return found
 
 
@@ -354,7 +399,7 @@ def _report(
         tuple(layers),
         str(quantized.way),
         pictures,
-        quantized.snr_db,
+        quantized.snr_db if pictures else None,
         assembled.plan.ai.peak,
         assembled.plan.ai.bound,
         assembled.plan.main.peak,

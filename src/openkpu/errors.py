@@ -4,7 +4,7 @@
 option), ``why`` (the rule with its limit and the actual value), and the ``fix``.
 
 Families of codes: E1xx a file that cannot be read; E2xx a model or layer that cannot be mapped; E3xx memory;
-E4xx input data; E5xx the environment (missing extra, missing file).
+E4xx input data; E5xx the environment (missing extra, missing file); E6xx the virtual board.
 """
 
 from __future__ import annotations
@@ -64,3 +64,7 @@ class InputError(OpenKPUError):
 
 class SetupError(OpenKPUError):
     """E5xx: a missing file, a missing extra, a tool that is not there."""
+
+
+class BoardError(OpenKPUError):
+    """E6xx: the virtual board: how it is set up, and what would make a real board hang, crash or corrupt its memory."""

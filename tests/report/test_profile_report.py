@@ -23,7 +23,8 @@ NET = program(
 def printed(width: int = 80, encoding: str = "utf-8", **options: object) -> str:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
-    show(profile(Model(NET)), Printer(stream, width=width, color=False), title="net.kmodel", **options)  # type: ignore[arg-type]
+    model = Model(NET)
+    show(profile(model), model, Printer(stream, width=width, color=False), title="net.kmodel", **options)  # type: ignore[arg-type]
     stream.flush()
     return raw.getvalue().decode(encoding)
 

@@ -17,7 +17,7 @@ def check(
     input_shape: options.InputShape = None,
     outputs: options.Outputs = None,
 ) -> None:
-    """Say for every layer of a float model whether the KPU runs it, why not, and what to change.
+    """Say for every layer of a model (ONNX, TFLite, Caffe) whether the KPU runs it, why not, and what to change.
 
     Green layers run on the KPU as they are, yellow ones after an exact rewrite, red ones on the CPU (slow: a few
     times 10 ns a value), and "not possible" is what the kmodel version cannot express (exit code 1). For these you get

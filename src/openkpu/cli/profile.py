@@ -37,8 +37,10 @@ def profile(
 
     Read on: docs/estimate.md says how good the numbers are. In Python: openkpu.profile(file).
     """
+    from openkpu import load
     from openkpu.analyze.profile import profile as run
     from openkpu.files import check_writable, write_file
+    from openkpu.report import bills
     from openkpu.report import profile as report
     from openkpu.report.console import Printer, print_json
 
@@ -46,12 +48,13 @@ def profile(
         raise typer.BadParameter(f"{sort!r} is neither order nor ms", param_hint="--sort")
     if csv is not None:
         check_writable(csv)
-    result = run(kmodel, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz)
+    model = load(kmodel)
+    result = run(model, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz)
     if csv is not None:
         write_file(csv, report.csv_text(result))
     if as_json:
-        print_json({"file": str(kmodel), **result.as_dict()})
+        print_json({"file": str(kmodel), **result.as_dict(), "bills": bills.as_dict(model)})
         return
-    report.show(result, Printer(), title=str(kmodel), sort=sort, top=top)
+    report.show(result, model, Printer(), title=str(kmodel), sort=sort, top=top)
     if csv is not None:
         Printer().line("", ("csv", "dim"), f"  {csv}")

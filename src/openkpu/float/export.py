@@ -167,7 +167,8 @@ def simple(op: str, *attrs: str, **fixed: Any) -> Exporter:
 
 for _op in (
     "GlobalAveragePool", "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Abs", "Neg", "Exp", "Log", "Sqrt",
-    "Floor", "Ceil", "Erf", "Reciprocal", "PRelu", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "MatMul",
+    "Floor", "Ceil", "Erf", "Reciprocal", "Sin", "Cos", "Round", "Sign", "PRelu", "Add", "Sub", "Mul", "Div", "Min",
+    "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
 for _op in ("LeakyRelu", "Elu"):
@@ -175,6 +176,13 @@ for _op in ("LeakyRelu", "Elu"):
 exporter("HardSigmoid")(simple("HardSigmoid", "alpha", "beta"))
 exporter("Softmax")(simple("Softmax", "axis"))
 exporter("Concat")(simple("Concat", "axis"))
+exporter("LpNormalization")(simple("LpNormalization", "axis", "p"))
+exporter("SpaceToDepth")(simple("SpaceToDepth", "blocksize"))
+exporter("DepthToSpace")(simple("DepthToSpace", "blocksize", "mode"))
+for _op in ("ArgMax", "ArgMin"):
+    exporter(_op)(simple(_op, "axis", "keepdims", "select_last_index"))
+for _op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare"):
+    exporter(_op)(simple(_op, "axes", "keepdims"))
 exporter("Transpose")(simple("Transpose", "perm"))
 exporter("BatchNormalization")(simple("BatchNormalization", "epsilon"))
 exporter("Gemm")(simple("Gemm", transB=1))
@@ -232,6 +240,15 @@ def _pad(node: Node, emit: Emitter) -> None:
 def _reshape(node: Node, emit: Emitter) -> None:
     shape = emit.const(f"{node.output.name}.shape", _int64(node.attrs["shape"]))
     emit.node("Reshape", [node.inputs[0].name, shape], [node.output.name])
+
+
+@exporter("ReduceSum", "Tile", "Expand")
+def _with_list(node: Node, emit: Emitter) -> None:
+    """Operators that take their list of numbers as an input in opset 17."""
+    name = {"ReduceSum": "axes", "Tile": "repeats", "Expand": "shape"}[node.op]
+    values = emit.const(f"{node.output.name}.{name}", _int64(node.attrs[name]))
+    attrs = {"keepdims": node.attrs["keepdims"]} if node.op == "ReduceSum" else {}
+    emit.node(node.op, [node.inputs[0].name, values], [node.output.name], **attrs)
 
 
 @exporter("Slice")

@@ -1,7 +1,7 @@
 """Write a function with the few operators that the V4 and V5 runtimes have for floats.
 
-Those are Add, Sub, Mul, Div, Min and Max of two values, and Abs, Ceil, Exp, Floor, Log, Neg, Rsqrt and Square of one. The
-forms are chosen so that large arguments do not give infinities that meet.
+Those are Add, Sub, Mul, Div, Min and Max of two values, and Abs, Ceil, Exp, Floor, Log, Neg, Rsqrt and Square of one.
+The forms are chosen so that large arguments do not give infinities that meet.
 """
 
 from __future__ import annotations

@@ -12,6 +12,13 @@ from typing import Final
 from openkpu.errors import UnsupportedError
 from openkpu.k210 import MAIN_RAM_BYTES
 
+FULL_BYTES: Final = 3_133_568
+FULL_SOURCE: Final = "boot log of v0.6.2-15: gc heap at 0x802fd080"
+MINIMUM_BYTES: Final = 825_424
+MINIMUM_SOURCE: Final = "boot log of v0.5.1-136: gc heap at 0x800c9850"
+MINIMUM_V4_BYTES: Final = 1_600_000
+MINIMUM_V4_SOURCE: Final = "about 1.6 MB, stated by the author of aXeleRate for such a build with IDE support"
+"""Main RAM that MaixPy builds take themselves, and where each figure is from; ``board`` asks here too."""
 GC_HEAP_BYTES: Final = 512 * 1024  # MaixPy's default, CONFIG_MAIXPY_GC_HEAP_SIZE
 CAMERA_BYTES: Final = 320 * 240 * 2 + 320 * 240 * 3  # QVGA: RGB565 for the display and planes for the KPU
 DISPLAY_BYTES: Final = 320 * 240 * 2
@@ -52,12 +59,11 @@ _V3_BEST: Final = "every MaixPy loads V3 from flash too (load_flash), and its CP
 FIRMWARE: Final = {
     f.name: f
     for f in (
-        Firmware("maixpy", "MaixPy, the full build", (3, 4), 3_133_568, True,
-                 "boot log of v0.6.2-15: gc heap at 0x802fd080", why=_V3_BEST),
-        Firmware("maixpy-min", "MaixPy, the minimum build", (3,), 825_424, True,
-                 "boot log of v0.5.1-136: gc heap at 0x800c9850", why="it loads nothing else"),
-        Firmware("maixpy-v4", "MaixPy, minimum with kmodel V4 support", (3, 4), 1_600_000, True,
-                 "about 1.6 MB, said by the author of aXeleRate of such a build", why=_V3_BEST),
+        Firmware("maixpy", "MaixPy, the full build", (3, 4), FULL_BYTES, True, FULL_SOURCE, why=_V3_BEST),
+        Firmware("maixpy-min", "MaixPy, the minimum build", (3,), MINIMUM_BYTES, True, MINIMUM_SOURCE,
+                 why="it loads nothing else"),
+        Firmware("maixpy-v4", "MaixPy, minimum with kmodel V4 support", (3, 4), MINIMUM_V4_BYTES, True,
+                 MINIMUM_V4_SOURCE, why=_V3_BEST),
         Firmware("canmv", "CanMV 1.0.5 to 1.0.7", (3, 4), 0, False,
                  "its footprint is not known; it refuses files over 5 MB", limit=5 * 1024 * 1024,
                  why="its runtime of V3 is the same as MaixPy's"),

@@ -151,7 +151,7 @@ def _per_channel(op: str, constant: Tensor, channels: int) -> Array | None:
 
 
 def _hoist(graph: Graph, start: Tensor, wide: Tensor, copies: int, made: list[Node]) -> tuple[Tensor, Tensor]:
-    """Append what follows ``start`` channel by channel, on the phases; returns its result and the tensor it stood for."""
+    """Append what follows ``start`` channel by channel, on the phases; returns its result and what that stood for."""
     t, end = wide, start
     for n in _chain(graph, start):
         inputs: list[Tensor] = []

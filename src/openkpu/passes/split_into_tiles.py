@@ -18,8 +18,18 @@ from typing import Final
 
 from openkpu.estimate import price
 from openkpu.graph.ir import Graph, Node, Tensor
-from openkpu.k210 import MAX_WIDTH
-from openkpu.passes.tile_shapes import POINTWISE, WINDOWS, Maps, Size, can_tile, is_depthwise, too_small, window
+from openkpu.k210 import MAX_CHANNELS, MAX_WIDTH
+from openkpu.passes.tile_shapes import (
+    POINTWISE,
+    WINDOWS,
+    Maps,
+    Size,
+    can_tile,
+    copies,
+    is_depthwise,
+    too_small,
+    window,
+)
 
 LONGEST_RUN: Final = 40
 MOST_TILES: Final = 64
@@ -68,6 +78,8 @@ def is_too_large(graph: Graph, node: Node) -> bool:
     """Whether a layer alone exceeds what the KPU takes."""
     if not can_tile(node) or node.op == "Concat":
         return False
+    if copies(node) * node.inputs[0].shape[1] > MAX_CHANNELS:
+        return False  # no tile helps: too many channels
     if node.op == "Elementwise":
         made = node.inputs[0].producer
         if made is not None and made.op in (*WINDOWS, *POINTWISE):

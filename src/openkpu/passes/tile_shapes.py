@@ -113,9 +113,8 @@ class Maps:
         extra = shrink = 1
         if n.op in WINDOWS:
             shrink = pools_inside(n)
-            wide = max(w.reach(0), w.reach(1)) > 3
             if n.op == "Conv":
-                extra, shrink = _inside(n, w, wide)
+                extra, shrink = _inside(n, w)
                 shrink *= pending if follows else 1
         if shrink == 1 and n.op in (*POINTWISE, "Conv") and not is_depthwise(n):
             shrink = self._take_in(n, users)
@@ -160,12 +159,18 @@ class Maps:
             self.why = f"{size[1]}x{size[0]} (width x height), limit {MAX_WIDTH}x{MAX_HEIGHT}"
 
 
-def _inside(n: Node, w: Window, wide: bool) -> tuple[int, int]:
-    """Return how many copies of a convolution's input lie side by side, and by how much its stride shrinks the result."""
-    extra = shrink = 1
-    if wide:
-        down, across = (1 if w.reach(a) <= 3 else max(2, w.kernel[a] - 2) for a in (0, 1))
-        extra = max(down * across, 9 if max(w.dilation) > 1 else 1)
+def copies(n: Node) -> int:
+    """Return how many shifted copies of the map a kernel wider than 3x3 reads; 1 for other layers."""
+    w = window(n)
+    if n.op != "Conv" or max(w.reach(0), w.reach(1)) <= 3:
+        return 1
+    down, across = (1 if w.reach(a) <= 3 else max(2, w.kernel[a] - 2) for a in (0, 1))
+    return max(down * across, 9 if max(w.dilation) > 1 else 1)
+
+
+def _inside(n: Node, w: Window) -> tuple[int, int]:
+    """Return how many copies of a convolution's input lie side by side, and how much its stride shrinks the map."""
+    extra, shrink = copies(n), 1
     if w.stride == (2, 2) and not is_depthwise(n):
         shrink = 2
         if w.kernel[0] > 1 and w.pads[0] == 0:

@@ -25,6 +25,12 @@ def is_quantized(graph: Graph, t: Tensor, users: dict[int, list[Node]]) -> bool:
     return any(wants_u8(u, users) for u in users.get(id(t), []))
 
 
+def quantized(graph: Graph, users: dict[int, list[Node]]) -> set[int]:
+    """Return the ids of all tensors that exist as uint8."""
+    tensors = {id(t): t for n in graph.nodes for t in (*n.inputs, *n.outputs) if not t.is_constant}
+    return {i for i, t in tensors.items() if is_quantized(graph, t, users)}
+
+
 def keeps_channels(reshape: Node) -> bool:
     """Whether numbers for each channel can be carried through a Reshape: to a vector, or below the same channels."""
     before, after = reshape.inputs[0].shape, reshape.output.shape

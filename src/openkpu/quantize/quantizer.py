@@ -14,15 +14,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.graph.elementwise import is_homogeneous
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
-from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, make_layer
-from openkpu.quantize.nodes import RELU, apply_taps, as_map, make_table, saturates, snr
+from openkpu.quantize.layer import QuantizedLayer, effective_weights, layer_spec, make_layer
+from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
 from openkpu.quantize.params import QParams
 from openkpu.quantize.result import Quantized, Way
 from openkpu.quantize.rounding import Correlation, compensated, correlation
@@ -58,12 +57,7 @@ class Quantizer:
         self.users = graph.users()
         self.threads = threads
         self.progress = progress or (lambda *_: None)
-        self.quantized = {
-            id(t)
-            for n in graph.nodes
-            for t in (*n.inputs, *n.outputs)
-            if not t.is_constant and domains.is_quantized(graph, t, self.users)
-        }
+        self.quantized = domains.quantized(graph, self.users)
         source = graph.inputs[0]
         if input_params is not None and len(source.shape) == 4 and min(source.shape[2:]) >= MIN_SIZE:
             self.quantized.add(id(source))  # pictures are uint8 whoever reads them
@@ -216,25 +210,9 @@ class Quantizer:
     def _layer(
         self, node: Node, x: Array, c: Calibration, pre_mean: NDArray[np.float64], result: Quantized
     ) -> QuantizedLayer:
-        qin, qout = result.params[id(node.inputs[0])], result.params[id(node.output)]
-        if node.attrs["vector"]:
-            taken = slice(node.attrs["offset"], node.attrs["offset"] + node.inputs[1].shape[1])
-            qin = QParams(qin.scale[taken], qin.zero_point, qin.offset[taken])
-        w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
-        vector = node.attrs["vector"]
-        shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
-        fn = node.attrs["fn"]
-        if fn is not None and qout.zero_point == 0 and saturates(fn) and not is_homogeneous(fn):
-            fn = RELU  # the upper limit is the top of the uint8 range
-        spec = LayerSpec(
-            (shape[0], shape[1], shape[2]),
-            w,
-            b,
-            fn,
-            node.attrs["pool"],
-            node.attrs["depthwise"],
-            node.source[-1] if node.source else node.output.name,
-        )
+        spec, qin = layer_spec(node, result.params)
+        qout = result.params[id(node.output)]
+        w = np.asarray(spec.w, np.float64)
         we = effective_weights(spec, qin)
         key = (id(node), (qin.scale / qin.scale.max()).tobytes())
         if key not in self._weights:

@@ -51,21 +51,10 @@ class Assignment:
         self._share_scales(result)
         self._share_tiles(result)
         for node in self.graph.nodes:
-            t = node.output
-            if not domains.inherits(node) or id(t) not in self.quantized:
-                continue
-            source = [result[id(i)] for i in node.inputs if id(i) in result]
-            if not source:
-                continue
-            if node.op == "KpuConcat":
-                result[id(t)] = QParams.side_by_side(source)
-            elif node.op == "Reshape":
-                if source[0].is_uniform or domains.keeps_channels(node):
-                    result[id(t)] = _reshaped(source[0], node)
-            elif node.op in MOVEMENT:
-                result[id(t)] = moved(source, node)
-            else:
-                result[id(t)] = source[0]
+            if domains.inherits(node) and id(node.output) in self.quantized:
+                found = inherited(node, result)
+                if found is not None:
+                    result[id(node.output)] = found
         return result
 
     def _spread_of(self, t: Tensor, way: Way) -> float:
@@ -167,6 +156,20 @@ class Assignment:
                 scale = np.full_like(scale, scale.max())
             for i in parts:
                 result[i] = QParams(scale, zp, result[i].offset)
+
+
+def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
+    """Return the quantisation that an operator's output has from its inputs; None where it has none."""
+    source = [params[id(t)] for t in node.inputs if id(t) in params]
+    if not source:
+        return None
+    if node.op == "KpuConcat":
+        return QParams.side_by_side(source)
+    if node.op in MOVEMENT:
+        return moved(source, node)
+    if node.op != "Reshape":
+        return source[0]
+    return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None
 
 
 def _with_zero_point(p: QParams, zp: int) -> QParams:

@@ -84,6 +84,8 @@ def _time(report: Report) -> list[Cell]:
 
 
 def _accuracy(report: Report) -> list[Cell]:
+    if report.calibration_snr_db is None:
+        return ["that of the quantised model; `kpu compare` measures it on pictures"]
     return [
         (words.decibels(report.calibration_snr_db), words.snr_style(report.calibration_snr_db)),
         f" output SNR against float on {words.plural(report.calibration_pictures, 'picture')}",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 from openkpu.analyze.advice import advice
 from openkpu.analyze.profile import csv_rows
 from openkpu.estimate.devices import FLASH_MHZ, LCD_MHZ
-from openkpu.report import words
+from openkpu.report import bills, words
 from openkpu.report.console import Printer
 from openkpu.report.table import Cell, Column
 
 if TYPE_CHECKING:
     from openkpu.analyze.profile import Profile, StepProfile
+    from openkpu.api import Model
     from openkpu.estimate.bar import Estimate
 
 WHY_STYLE: Final = {
@@ -38,8 +39,10 @@ def csv_text(p: Profile) -> str:
     return out.getvalue()
 
 
-def show(p: Profile, printer: Printer, *, title: str, sort: str = "order", top: int | None = None) -> None:
-    """Print the report; ``sort``: order or ms; ``top``: only so many steps."""
+def show(
+    p: Profile, model: Model, printer: Printer, *, title: str, sort: str = "order", top: int | None = None
+) -> None:
+    """Print the report of ``model``; ``sort``: order or ms; ``top``: only so many steps."""
     printer.line(
         (title, "bold"),
         f"  kmodel V{p.version}  ",
@@ -48,6 +51,7 @@ def show(p: Profile, printer: Printer, *, title: str, sort: str = "order", top: 
     _card(p, printer)
     _steps(p, printer, sort, top)
     _beside(p, printer)
+    bills.show(model, printer)
     printer.heading("What to do")
     for line in advice(p):
         printer.paragraph(line, indent=2, mark="- ")

@@ -40,7 +40,8 @@ class Session:
     in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that both memories
     hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
     program's results do not depend on it. ``rounding`` is for V4's quantise and dequantise, which round differently on
-    the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs).
+    the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs). ``main`` is the main
+    buffer of another session with a program of the same ``main_bytes``, to share it.
 
     ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310,
     E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine or
@@ -56,6 +57,7 @@ class Session:
         check: bool = False,
         fill: int | None = None,
         rounding: Rounding = "device",
+        main: NDArray[np.uint8] | None = None,
     ) -> None:
         if engine not in ("native", "reference"):
             raise InputError(
@@ -83,7 +85,7 @@ class Session:
         self.findings: list[Finding] = []
         """What the last checked run found, in order of execution."""
         self.ai: NDArray[np.uint8] = np.empty(AI_RAM_BYTES, np.uint8)
-        self.main: NDArray[np.uint8] = np.empty(program.main_bytes + SLACK, np.uint8)
+        self.main: NDArray[np.uint8] = np.empty(program.main_bytes + SLACK, np.uint8) if main is None else main
         self._ram: dict[Memory, NDArray[np.uint8]] = {
             Memory.MAIN: self.main,
             Memory.CONST: np.frombuffer(program.constants, np.uint8),

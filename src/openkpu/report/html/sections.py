@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from openkpu.k210 import AI_RAM_BYTES, MAIN_RAM_BYTES
 from openkpu.report import words
+from openkpu.report.bills import bills
 from openkpu.report.html import charts
 from openkpu.report.picture import draw
 
@@ -96,6 +97,14 @@ def memory(e: Examination) -> Iterator[str]:
             f'<div class="row"><span>{label}</span><div class="track"><i{over} style="width:'
             f'{min(100 * used / limit, 100):.1f}%"></i></div><span>{words.size(used)} of {words.size(limit)}: {note}'
             "</span></div>"
+        )
+    for b in bills(_model(e)):
+        over = "" if b.fits else ' class="over"'
+        note = f"{words.size(b.left)} to spare" if b.fits else f"{words.size(-b.left)} too much"
+        yield (
+            f'<div class="row"><span>MaixPy {escape(b.firmware.name)}</span><div class="track"><i{over} style="width:'
+            f'{min(100 * b.total / MAIN_RAM_BYTES, 100):.1f}%"></i></div><span>{note}, with firmware, camera and '
+            "display</span></div>"
         )
     rows = "".join(
         f'<tr><td>{escape(f.name)}</td><td class="{"good" if f.loads else "bad"}">{"loads" if f.loads else "no"}</td>'

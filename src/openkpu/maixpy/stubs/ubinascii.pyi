@@ -1,0 +1,3 @@
+"""MaixPy v1: binascii."""
+
+from binascii import *

@@ -1,0 +1,3 @@
+"""MaixPy v1: collections."""
+
+from collections import *

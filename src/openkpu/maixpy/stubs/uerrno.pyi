@@ -1,0 +1,3 @@
+"""MaixPy v1: errno."""
+
+from errno import *

@@ -1,0 +1,3 @@
+"""MaixPy v1: hashlib."""
+
+from hashlib import *

@@ -1,0 +1,3 @@
+"""MaixPy v1: io."""
+
+from io import *

@@ -1,0 +1,3 @@
+"""MaixPy v1: json."""
+
+from json import *

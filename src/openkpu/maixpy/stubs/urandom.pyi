@@ -1,0 +1,3 @@
+"""MaixPy v1: random."""
+
+from random import *

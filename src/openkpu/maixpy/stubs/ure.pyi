@@ -1,0 +1,3 @@
+"""MaixPy v1: re."""
+
+from re import *

@@ -1,0 +1,3 @@
+"""MaixPy v1: struct."""
+
+from struct import *

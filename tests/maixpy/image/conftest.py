@@ -1,0 +1,7 @@
+import pytest
+from image_host import Board
+
+
+@pytest.fixture
+def host() -> Board:
+    return Board()

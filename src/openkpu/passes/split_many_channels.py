@@ -32,7 +32,8 @@ def _too_many(node: Node) -> bool:
     x, a = node.inputs[0], node.attrs
     constant = all(t.is_constant for t in node.inputs[1:])
     known = a["group"] == 1 or a["group"] == x.shape[1] == node.output.shape[1]
-    return bool(x.shape[1] > MAX_CHANNELS and constant and known and node.output.shape[2:] != (1, 1))
+    computed = x.producer is not None  # a picture of so many channels is refused by the lowering
+    return bool(computed and x.shape[1] > MAX_CHANNELS and constant and known and node.output.shape[2:] != (1, 1))
 
 
 class _Split:

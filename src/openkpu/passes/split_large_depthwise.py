@@ -26,6 +26,8 @@ from openkpu.passes.tile_shapes import copies
 WIDE_STEP: Final = 8
 """Channels of a part with a wide kernel: multiples of it fill the lines of AI RAM at any width."""
 WIDE_TAPS: Final = 9
+MOST_WIDE_PARTS: Final = 16
+"""Most parts of a wide layer: each is about ten KPU layers, which cost compile time and file size."""
 MOST_WIDE_WEIGHTS: Final = 512 << 10
 """Most bytes of weights that a wide depthwise kernel may become."""
 
@@ -118,7 +120,11 @@ def _wide_parts(conv: Node, node: Node) -> int:
             FeatureMapLayout(conv.inputs[0].shape[1], h, w).bytes
             + FeatureMapLayout(maps * share + channels, h, w).bytes
         )
-        if WIDE_TAPS * maps * share * channels > MOST_WIDE_WEIGHTS or room > AI_RAM_BYTES or parts < 2:
+        if (
+            WIDE_TAPS * maps * share * channels > MOST_WIDE_WEIGHTS
+            or room > AI_RAM_BYTES
+            or not 2 <= parts <= MOST_WIDE_PARTS
+        ):
             continue
         first = price.kpu_layer_us(conv.inputs[0].shape[1], h, w, share, kernel=3 if kernel > 1 else 1, depthwise=False)
         shift = price.kpu_layer_us(share, h, w, share, kernel=3, depthwise=True)

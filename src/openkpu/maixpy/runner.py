@@ -36,7 +36,7 @@ class Runner:
         self._config = config
         self._sender = sender
         self._lines: queue.Queue[str] = queue.Queue()
-        self.device = Device(config, sender.send)
+        self.device = Device(config, sender.send if config.paced is None else self._send)
         self.device.on_halt = self._halt
         self.device.on_stubborn = self._stubborn
         self.device.input_line = self._input_line
@@ -57,6 +57,19 @@ class Runner:
             shape = int(event.fields["h"]), int(event.fields["w"]), 3
             if len(event.data) == shape[0] * shape[1] * 3:
                 self.device.camera.source.put(np.frombuffer(event.data, np.uint8).reshape(shape))
+
+        elif event.kind == "camera":
+            self.device.camera.use_live(bool(event.fields["live"]))
+        elif event.kind == "pause" and self.device.pace is not None:
+            self.device.pace.pause(bool(event.fields["on"]))
+        elif event.kind == "pace" and self.device.pace is not None:
+            self.device.pace.set_paced(bool(event.fields["on"]))
+
+    def _send(self, kind: str, data: bytes = b"", /, **fields: Any) -> None:
+        """Send an event, unless the watcher has paused the script."""
+        if hasattr(self, "device") and self.device.pace is not None:
+            self.device.pace.hold()
+        self._sender.send(kind, data, **fields)
 
     def _input_line(self) -> str:
         self.device.flush_display()
@@ -99,6 +112,8 @@ class Runner:
         gc.freeze()  # the script's gc.collect() need not look at all of this
         name = Path(self._config.script).name
         try:
+            self._sender.send("start", script=name, firmware=self.device.firmware.name, resets=self._config.resets)
+            self.device.memory_changed(main_ram=True)
             script.run_source(source, name, scope)
         except ScriptEnd:
             return self._finish(0, "frames")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
+FLAGS = (  # noqa: SIM905 - a command line
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe "
     "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
@@ -35,7 +35,13 @@ class Browser:
         saved = self._three_and_four(to_browser, from_browser)
         try:
             self._process = subprocess.Popen(
-                [path, *FLAGS, f"--window-size={width},{height}", f"--user-data-dir={self._folder.name}", "about:blank"],
+                [
+                    path,
+                    *FLAGS,
+                    f"--window-size={width},{height}",
+                    f"--user-data-dir={self._folder.name}",
+                    "about:blank",
+                ],
                 pass_fds=(3, 4),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -123,12 +129,13 @@ class Browser:
         if event.get("method") == "Runtime.exceptionThrown":
             details = p["exceptionDetails"]
             self.console.append(details.get("exception", {}).get("description", details["text"]))
-        elif event.get("method") == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):
+        elif event.get("method") == "Log.entryAdded" and p["entry"]["level"] == "error":
             self.console.append(f"{p['entry']['text']} {p['entry'].get('url', '')}")
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Go to an address and wait until the page is loaded."""
         self.call("Page.navigate", url=url)
+        self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def value(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
@@ -145,9 +152,7 @@ class Browser:
         """The colours that the reader prefers, and the size of the window."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=features)
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
     def screenshot(self, path: str, *, whole: bool = True) -> None:
         """Save a picture of the page."""

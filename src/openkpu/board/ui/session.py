@@ -15,7 +15,8 @@ from openkpu.board.ui.lines import Lines
 from openkpu.board.ui.state import State
 from openkpu.errors import OpenKPUError
 
-PATIENCE_S: Final = 2.0
+INTERRUPTED: Final = 130
+PATIENCE_S: Final = 3.0
 """How long a script may take to end after Ctrl-C when it is to start again or the page closes."""
 ENDED: Final = "ended"
 
@@ -102,8 +103,9 @@ class Session:
             self._state.take(Event("halt", {"error": error.as_dict()}))
         with self._lock:
             self._state.flush()
-            self.code = outcome.code if isinstance(outcome, Result) else 1
-            self._show(ENDED, result=self._words(outcome))
+            words = self._words(outcome)
+            self.code = words["code"]
+            self._show(ENDED, result=words)
         if self._on_result is not None:
             self._on_result(outcome)
 
@@ -115,7 +117,7 @@ class Session:
         if how == "died" and error is not None:
             self._state.take(Event("halt", {"error": error}))
         return {
-            "code": outcome.code,
+            "code": INTERRUPTED if how == "killed" else outcome.code,
             "how": how,
             "error": error,
             "fps": outcome.fps,

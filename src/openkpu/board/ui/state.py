@@ -12,6 +12,7 @@ from openkpu.k210 import AI_RAM_BYTES
 
 WINDOW_S: Final = 2.0
 """Frame rates are means over this time."""
+LEAST_FRAMES: Final = 3
 RATES_S: Final = 0.25
 """How often the page gets new rates."""
 SHOWN_BYTES: Final = 32
@@ -49,7 +50,7 @@ class Rate:
         return self._per_second(0, 1.0)
 
     def _per_second(self, index: int, unit: float) -> float | None:
-        if len(self._seen) < 2:
+        if len(self._seen) < LEAST_FRAMES:
             return None
         span = self._seen[-1][index] - self._seen[0][index]
         return (len(self._seen) - 1) * unit / span if span > 0 else None

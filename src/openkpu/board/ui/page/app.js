@@ -103,6 +103,8 @@ async function stay() {
   lost("kpu board has ended. What you see is how it was at its end.", true);
 }
 
+$("rotate").onclick = () => lcd.turn();
+$("save").onclick = () => lcd.save(`${$("script").textContent.replace(/\.py$/, "")}.png`);
 setUpControls();
 clear();
 stay();

@@ -7,7 +7,7 @@ const KINDS = [
   ["gc", (what) => what.startsWith("GC heap")],
   ["camera", (what) => what.startsWith("camera")],
   ["display", (what) => what.startsWith("display")],
-  ["model", (what) => what.includes("model: ")],
+  ["model", (what) => what.includes("model: ") || /yolo/i.test(what)],
   ["other", () => true],
 ];
 const kindOf = (what) => KINDS.find(([, is]) => is(what))[0];

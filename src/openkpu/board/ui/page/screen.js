@@ -64,6 +64,15 @@ export class Screen {
     this.paint();
   }
 
+  /** Save the picture as it is shown, one pixel for each of the board's. */
+  save(name) {
+    this.canvas.toBlob((blob) => {
+      const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    }, "image/png");
+  }
+
   /** As large as fits, each pixel a whole number of the screen's pixels where there is room for that. */
   fit() {
     const style = getComputedStyle(this.glass);

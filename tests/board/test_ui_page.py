@@ -57,7 +57,7 @@ def page(browser: hb.Browser, tmp_path: Path) -> Iterator[tuple[hb.Browser, Any]
     (tmp_path / "model.kmodel").write_bytes(bb.image_model())
     with ub.served(tmp_path / "main.py", flash={0x300000: tmp_path / "model.kmodel"}) as (session, client):
         browser.console.clear()
-        browser.open(f"http://127.0.0.1:{client.port}{client.path}")
+        browser.open(client.url)
         browser.until(f"{TEXT}.includes('ready')")
         browser.until("+document.getElementById('lcd').dataset.shown > 3")
         yield browser, session

@@ -23,6 +23,7 @@ class Client:
     """Speaks to a server with its token."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         parts = urlsplit(url)
         self.port = int(parts.port or 0)
         self.path = parts.path

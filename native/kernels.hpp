@@ -96,6 +96,17 @@ struct Table {
     double edge[16], start[16], slope[16], bias[16];
 };
 
+// The quick way of the general activation for one output channel, where tie > 0. The interval is found exactly from the
+// sum itself: k = number of edges below acc. There v = acc * a[k] + b[k] in single precision differs by less than tie from
+// t + bias + 1/2 (where t >= 0, c[k] = 2) or from t + bias (where t <= 0, c[k] = 1/2), and the result is
+//   y = clamp(floor(v) - (fraction of v > c[k] ? 1 : 0), 0, 255)
+// unless the fraction is within tie of 0, of 1 or of c[k]: then doubles decide.
+struct QuickTable {
+    int32_t edge[16];           // acc > edge[k]: interval k + 1 or a later one
+    float a[16], b[16], c[16];
+    float tie;
+};
+
 enum class PoolOp : int { select = 0, max = 1, mean = 2 };
 
 struct Kernels {
@@ -118,6 +129,9 @@ struct Kernels {
     void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
     // bn = floor(acc * scale) + add
     void (*table)(const int32_t* acc, size_t n, const Table&, double scale, double add, uint8_t* dst);
+    // The same by the quick way, with the others for what it is not sure of. May be null.
+    void (*quick_table)(const int32_t* acc, size_t n, const QuickTable&, const Table&, double scale, double add,
+                        uint8_t* dst);
     // dst[i] = op over rows 0..size-1, columns i*stride .. i*stride+size-1; never reads past column (n-1)*stride+size-1
     void (*pool)(PoolOp op, int size, int stride, const uint8_t* const rows[4], size_t n, uint8_t* dst);
 };

@@ -218,6 +218,7 @@ const Kernels kernels_avx2 = {
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
+    .quick_table = nullptr,
     .pool = plain_pool,
 };
 

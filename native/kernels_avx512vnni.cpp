@@ -405,6 +405,37 @@ void table(const int32_t* acc, size_t n, const Table& a, double scale_, double a
     }
 }
 
+void quick_table(const int32_t* acc, size_t n, const QuickTable& q, const Table& exact, double scale, double add,
+                 uint8_t* dst) {
+    const __m512i edges = _mm512_loadu_si512(q.edge), middle = _mm512_set1_epi32(q.edge[7]);
+    const __m512 slopes = _mm512_loadu_ps(q.a), offsets = _mm512_loadu_ps(q.b), corners = _mm512_loadu_ps(q.c);
+    const __m512 half = _mm512_set1_ps(0.5F), tie = _mm512_set1_ps(q.tie), sure = _mm512_set1_ps(0.5F - q.tie);
+    // Far outside 0..255, with a fraction that is sure.
+    const __m512 high = _mm512_set1_ps(1024.25F), low = _mm512_set1_ps(-1023.75F);
+    const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2), three = _mm512_set1_epi32(3);
+    const __m512i four = _mm512_set1_epi32(4), eight = _mm512_set1_epi32(8), zero = _mm512_setzero_si512();
+    for (size_t i = 0; i < n; i += 16) {
+        const __m512i sum = _mm512_loadu_si512(acc + i);
+        const auto passed = [&](__m512i at) { return _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(at, edges)); };
+        __m512i k = _mm512_maskz_mov_epi32(_mm512_cmpgt_epi32_mask(sum, middle), eight);
+        k = _mm512_mask_add_epi32(k, passed(_mm512_add_epi32(k, three)), k, four);
+        k = _mm512_mask_add_epi32(k, passed(_mm512_add_epi32(k, one)), k, two);
+        k = _mm512_mask_add_epi32(k, passed(k), k, one);
+        const __m512 corner = _mm512_permutexvar_ps(k, corners);
+        __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(k, slopes),
+                                   _mm512_permutexvar_ps(k, offsets));
+        v = _mm512_max_ps(_mm512_min_ps(v, high), low);
+        const __m512 floor = _mm512_roundscale_ps(v, kFloor), fraction = _mm512_sub_ps(v, floor);
+        __m512i y = _mm512_cvt_roundps_epi32(floor, kEven);
+        y = _mm512_mask_sub_epi32(y, _mm512_cmp_ps_mask(fraction, corner, _CMP_GT_OQ), y, one);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), _mm512_cvtusepi32_epi8(_mm512_max_epi32(y, zero)));
+        const __mmask16 unsure =
+            _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(fraction, half)), sure, _CMP_GE_OQ) |
+            _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(fraction, corner)), tie, _CMP_LE_OQ);
+        if (unsure != 0) [[unlikely]] table(acc + i, 16, exact, scale, add, dst + i);
+    }
+}
+
 bool supported() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
@@ -429,6 +460,7 @@ const Kernels kernels_avx512vnni = {
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
+    .quick_table = quick_table,
     .pool = plain_pool,
 };
 

@@ -179,6 +179,7 @@ const Kernels kernels_neondot = {
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,
+    .quick_table = nullptr,
     .pool = plain_pool,
 };
 

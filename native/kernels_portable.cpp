@@ -20,6 +20,7 @@ const Kernels kernels_portable = {
     .add_scaled = plain_add_scaled,
     .ramp = plain_ramp,
     .table = plain_table,
+    .quick_table = nullptr,
     .pool = plain_pool,
 };
 

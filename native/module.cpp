@@ -8,10 +8,15 @@
 #include <stdexcept>
 #include <string>
 
+#include "bound_module.hpp"
 #include "layer.hpp"
 
 namespace nb = nanobind;
 using namespace openkpu;
+
+namespace openkpu {
+void bind_tensor_ops(nb::module_& m);  // tensor_module.cpp
+}
 
 namespace {
 
@@ -89,4 +94,6 @@ NB_MODULE(_native, m) {
         .def("run", &BoundLayer::run, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
              nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
+    bind_tensor_ops(m);
+    add_bound_operators(m);
 }

@@ -85,6 +85,46 @@ void add_quick_way(Ramp& r, int64_t top) {
     r.tie = static_cast<float>(0.5 - error);
 }
 
+int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 && a > 0); }  // b > 0
+
+// Fills in the quick way of a table for a channel whose sums lie in alu. With bn = floor(acc * scale) + add,
+//   t + bias = (bn - start) * slope + bias,   V = acc * (scale * slope) + (add - 1/2 - start) * slope + bias,
+// and |t + bias - V| <= |slope| / 2. v is V in single precision: |v - V| <= 2^-22 * (|v| + 2 * |b|) and a little. Where
+// |v| > 512 that changes nothing: the result is 0 or 255 either way, since b is bounded through the error.
+void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Range alu) {
+    if (n.mul <= 0) return;
+    const auto bn = [&](int64_t acc) { return ((acc * n.mul) >> n.shift) + n.add; };
+    const double scale = static_cast<double>(n.mul) * power(n.shift);
+    double worst = 0;
+    for (int k = 0; k < 16; ++k) {
+        q.edge[k] = std::numeric_limits<int32_t>::max();
+        q.a[k] = q.b[k] = 0, q.c[k] = 2;
+        if (k > table.edges) continue;
+        const int64_t below = k == 0 ? bn(alu.low) : std::max(bn(alu.low), static_cast<int64_t>(table.edge[k - 1]) + 1);
+        int64_t above = bn(alu.high);
+        if (k < table.edges) {
+            // bn > edge: the least such acc, less one
+            const int64_t edge = static_cast<int64_t>(table.edge[k]);
+            const int64_t least = ceil_div((edge - n.add + 1) << n.shift, n.mul) - 1;
+            q.edge[k] = static_cast<int32_t>(std::clamp<int64_t>(least, std::numeric_limits<int32_t>::min(),
+                                                                 std::numeric_limits<int32_t>::max()));
+            above = std::min(above, edge);
+        }
+        if (below > above) continue;    // nothing of this channel gets here
+        const double t0 = (static_cast<double>(below) - table.start[k]) * table.slope[k];
+        const double t1 = (static_cast<double>(above) - table.start[k]) * table.slope[k];
+        const bool rising = std::min(t0, t1) >= 0;
+        if (!rising && std::max(t0, t1) > 0) return;
+        const double a = scale * table.slope[k];
+        const double b = (static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k] + (rising ? 0.5 : 0);
+        q.a[k] = static_cast<float>(a);
+        q.b[k] = static_cast<float>(b);
+        q.c[k] = rising ? 2.0F : 0.5F;
+        worst = std::max(worst, std::abs(table.slope[k]) / 2 + std::ldexp(1024 + 2 * std::abs(b), -22) + 1e-6);
+    }
+    if (worst <= 1.0 / 32) q.tie = static_cast<float>(worst);
+}
+
 }  // namespace
 
 uint8_t finish_exactly(int64_t alu, const ChannelNorm& n, const Segment segments[16]) {
@@ -136,6 +176,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
     constexpr int64_t max_bn = two(36);
     Range bn_range{std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
     std::vector<int64_t> tops;
+    std::vector<Range> sums;
     for (size_t c = 0; c < g.oc; ++c) {
         const uint16_t* w = weights + c * per_channel;
         int64_t sum = 0, low = 0, high = 0;
@@ -152,6 +193,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         high += constant;
         const int64_t top = std::max(std::abs(low), std::abs(high));
         tops.push_back(top);
+        sums.push_back({low, high});
         if (top >= two(31) || n.shift < 0 || n.shift > 15 || top * std::abs(n.mul) > two(53)) {
             p.exact = true;
             continue;
@@ -190,6 +232,8 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         p.table.bias[k] = static_cast<double>(s.bias);
         if (k > 0) p.table.edge[k - 1] = static_cast<double>(intervals[k].edge);
     }
+    p.quick.resize(g.oc);
+    for (size_t c = 0; c < g.oc; ++c) add_quick_table(p.quick[c], p.table, p.norm[c], sums[c]);
     return p;
 }
 

@@ -46,6 +46,7 @@ struct Parameters {
     bool is_ramp = false;
     std::vector<Ramp> ramps;                // (oc,) when is_ramp
     Table table{};                          // else, with norm's scale and add
+    std::vector<QuickTable> quick;          // (oc,) beside table
 };
 
 // weights: (oc, inputs * taps), order [input][tap].

@@ -10,6 +10,7 @@ import numpy as np
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.lower import lower
+from openkpu.lower.target import V3, Target
 from openkpu.passes import canonicalize
 
 T = TypeVar("T")
@@ -172,13 +173,13 @@ def picture(shape: Sequence[int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=tuple(shape)).astype(np.float32)
 
 
-def lowered_equals_source(graph: Graph, tolerance: float = 1e-4) -> Graph:
+def lowered_equals_source(graph: Graph, tolerance: float = 1e-4, target: Target = V3) -> Graph:
     """Canonicalize and lower the graph, compare in float on a random input, and return the lowered graph."""
     x = picture(graph.inputs[0].shape)
     shapes = [t.shape for t in graph.outputs]
     want = run_float(graph, x)
     canonicalize.run(graph)
-    lowered, _ = lower(graph)
+    lowered, _ = lower(graph, target=target)
     lowered.validate()
     got = run_float(lowered, x.reshape(lowered.inputs[0].shape) if x.shape != lowered.inputs[0].shape else x)
     assert [t.shape for t in lowered.outputs] == shapes

@@ -66,8 +66,8 @@ def test_every_room_exists() -> None:
 
 
 def test_public_names() -> None:
-    classes = ["Board", "Compiled", "Model", "OpenKPUError", "Profile"]
-    names = [*classes, "__version__", "check", "compare", "compile", "evaluate", "load", "profile"]
+    classes = ["Board", "Compiled", "Converted", "Model", "OpenKPUError", "Profile"]
+    names = [*classes, "__version__", "check", "compare", "compile", "convert", "evaluate", "load", "profile"]
     assert sorted(openkpu.__all__) == names
     assert all(getattr(openkpu, name) is not None for name in names)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

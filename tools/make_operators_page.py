@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from openkpu.importers import onnx  # noqa: F401 (fills HANDLERS)
+from openkpu.importers import caffe, caffe_call, onnx, tflite, tflite_call  # noqa: F401 (fills HANDLERS)
 from openkpu.importers.onnx_call import HANDLERS
 from openkpu.kpu.constraints import RULES
 from openkpu.lower.lower import LOWERING, WAYS_ROUND
@@ -87,11 +87,20 @@ def lines() -> Iterator[str]:
         doc = importlib.import_module(rewrite.__module__).__doc__
         yield f"- **{rewrite.__name__}**: {first_paragraph(doc).replace('``', '`')}"
     yield ""
-    yield "## ONNX operators that are read"
+    yield "## Operators that are read"
     yield ""
-    yield "Operators on constants and on shapes are computed while importing, whatever they are. Of the others:"
+    yield "ONNX, opset 7 and newer. Operators on constants and on shapes are computed while importing, whatever they"
+    yield "are; of the others:"
     yield ""
     yield ", ".join(sorted(HANDLERS)) + "."
+    yield ""
+    yield "TensorFlow Lite:"
+    yield ""
+    yield ", ".join(sorted(tflite_call.HANDLERS)) + "."
+    yield ""
+    yield "Caffe:"
+    yield ""
+    yield ", ".join(sorted(caffe_call.HANDLERS)) + "; layers of data become inputs, those for training go."
     yield ""
     yield "Read but not possible in kmodel V3 unless a rewrite makes them vanish:"
     yield ""

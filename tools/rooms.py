@@ -34,6 +34,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
+        "convert": "errors kmodel api lower codegen",
         # The board's flash: packages, images, the serial port.
         "flash": "errors files extras k210 kmodel api",
         # The virtual board: its memories and devices, and the modules that a script imports.
@@ -42,9 +43,10 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         # What people see.
         "analyze": "errors extras sidecar k210 kpu kmodel runtime api graph float estimate lower quantize compiler",
         "evaluation": "errors extras api float compiler analyze",
-        "report": "errors files k210 kmodel runtime api graph estimate lower compiler analyze evaluation flash board",
-        "__init__": "errors api compiler analyze evaluation board",
-        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler analyze flash board report",
+        "report": "errors files k210 kmodel runtime api graph estimate lower compiler convert analyze evaluation flash "
+        "board",
+        "__init__": "errors api compiler convert analyze evaluation board",
+        "cli": "__init__ errors files sidecar k210 kpu kmodel api compiler convert analyze flash board report",
         "__main__": "cli",
     }.items()
 }

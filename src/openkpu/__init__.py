@@ -1,9 +1,10 @@
 """OpenKPU: the Kendryte K210's neural-network accelerator (the KPU) on your desk.
 
 ``load`` opens a kmodel and runs it bit for bit as the chip does; ``compile`` makes one from a trained model, ``check``
-says what would become of each layer, ``compare`` measures a kmodel against the float model, ``evaluate`` counts right
-answers on labelled pictures, ``profile`` estimates the time on the chip, and ``Board`` runs MaixPy scripts. Importing
-the package is cheap; what a function needs is imported when it is called.
+says what would become of each layer, ``convert`` writes a kmodel for another version, ``compare`` measures a kmodel
+against the float model, ``evaluate`` counts right answers on labelled pictures, ``profile`` estimates the time on the
+chip, and ``Board`` runs MaixPy scripts. Importing the package is cheap; what a function needs is imported when it is
+called.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from openkpu.api import Model, load
     from openkpu.board.board import Board
     from openkpu.compiler import Compiled, check, compile
+    from openkpu.convert import Converted, convert
     from openkpu.evaluation.evaluate import evaluate
 
 __all__ = [
     "Board",
     "Compiled",
+    "Converted",
     "Model",
     "OpenKPUError",
     "Profile",
@@ -30,6 +33,7 @@ __all__ = [
     "check",
     "compare",
     "compile",
+    "convert",
     "evaluate",
     "load",
     "profile",
@@ -43,6 +47,8 @@ _LAZY = {
     "compile": "openkpu.compiler",
     "check": "openkpu.compiler",
     "Compiled": "openkpu.compiler",
+    "convert": "openkpu.convert",
+    "Converted": "openkpu.convert",
     "compare": "openkpu.analyze.compare",
     "profile": "openkpu.analyze.profile",
     "Profile": "openkpu.analyze.profile",

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from openkpu.runtime.checks import Finding
+    from openkpu.runtime.memories import Engine, Rounding
     from openkpu.runtime.memory import MemoryUse
-    from openkpu.runtime.session import Engine, Session, Trace
+    from openkpu.runtime.session import Session, Trace
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024  # four times the largest flash of a K210 board
 
@@ -36,11 +37,37 @@ def _write_v3(program: Program) -> bytes:
     return v3.write(program)
 
 
+def _read_v4(data: bytes) -> Program:
+    from openkpu.kmodel import v4
+
+    return v4.read(data)
+
+
+def _write_v4(program: Program) -> bytes:
+    from openkpu.kmodel import v4
+
+    return v4.write(program)
+
+
+def _read_v5(data: bytes) -> Program:
+    from openkpu.kmodel import v5
+
+    return v5.read(data)
+
+
+def _write_v5(program: Program) -> bytes:
+    from openkpu.kmodel import v5
+
+    return v5.write(program)
+
+
 _READERS: Final[dict[Kind, Callable[[bytes], Program]]] = {
     Kind.V3: _read_v3,
     Kind.V3_SWAPPED: lambda data: _read_v3(byteswap(data)),
+    Kind.V4: _read_v4,
+    Kind.V5: _read_v5,
 }
-_WRITERS: Final[dict[int, Callable[[Program], bytes]]] = {3: _write_v3}
+_WRITERS: Final[dict[int, Callable[[Program], bytes]]] = {3: _write_v3, 4: _write_v4, 5: _write_v5}
 
 
 class Model:
@@ -110,6 +137,14 @@ class Model:
             )
         if any(isinstance(s, KpuConv) and s.layer.weights.itemsize == 2 for s in self.steps):
             notes.append("The weights have 16 bits; no shipped model is known that uses this mode of the chip.")
+        if self.version == 4:
+            from openkpu.runtime.v4_notes import notes as v4_notes
+
+            notes += v4_notes(self.program)
+        if self.version == 5:
+            from openkpu.runtime.v5_notes import notes as v5_notes
+
+            notes += v5_notes(self.program)
         if self.program.main_bytes > MAIN_RAM_BYTES:
             notes.append(
                 f"The scratch buffer of {self.program.main_bytes} bytes is larger than the chip's main RAM "
@@ -124,25 +159,28 @@ class Model:
         check: bool = False,
         engine: Engine = "native",
         threads: int = 1,
+        rounding: Rounding = "device",
     ) -> list[NDArray[Any]]:
         """Run once on the simulated chip and return the outputs.
 
         ``arrays``: uint8 (c, h, w), or float32 (n,) where the model takes floats; a leading 1 is accepted.
         ``trace(index, step, array)`` sees every step's result. ``check=True`` also looks for memory mistakes and 36-bit
-        overflow (slow) and leaves them in ``findings``. ``InputError`` (E42x) says what is wrong with an input.
+        overflow (slow) and leaves them in ``findings``. ``rounding="simulator"`` computes V4's quantise and dequantise
+        as the vendor's PC simulator does, not as the chip. ``InputError`` (E42x) says what is wrong with an input.
         """
         from openkpu.runtime.session import Session
 
+        how: dict[str, Any] = {"engine": engine, "threads": threads, "check": check, "rounding": rounding}
         if not self._busy.acquire(blocking=False):  # another thread is running this model: use memories of its own
-            own = Session(self.program, engine=engine, threads=threads, check=check)
+            own = Session(self.program, **how)
             outputs = own.run(*arrays, trace=trace)
             if check:
                 self.findings = own.findings
             return outputs
         try:
             session = self._session
-            if session is None or (session.engine, session.threads, session.check) != (engine, threads, check):
-                session = self._session = Session(self.program, engine=engine, threads=threads, check=check)
+            if session is None or any(getattr(session, name) != value for name, value in how.items()):
+                session = self._session = Session(self.program, **how)
             outputs = session.run(*arrays, trace=trace)
             if check:
                 self.findings = session.findings
@@ -174,7 +212,7 @@ def load(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
             "E101",
             f"this file cannot be loaded: {kind.title}",
             where=_where(source),
-            why="OpenKPU loads kmodel V3",
+            why="OpenKPU loads kmodel V3, V4 and V5",
             fix=kind.advice,
         )
     notes: tuple[str, ...] = ()

@@ -13,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.api import Model
-from openkpu.codegen.v3 import Assembled, assemble
+from openkpu.codegen.build import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.estimate.bar import Estimate
 from openkpu.estimate.steps import program_time
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
+from openkpu.kmodel.firmware import Firmware, choose_version
+from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.program import KpuConv
+from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.passes import canonicalize
-from openkpu.quantize import ranges
+from openkpu.quantize import given, ranges
 from openkpu.quantize.params import QParams
 from openkpu.quantize.quantizer import Quantizer
 from openkpu.quantize.result import Quantized
@@ -55,7 +58,7 @@ class Report:
     layers: tuple[LayerReport, ...]
     way: str
     calibration_pictures: int
-    calibration_snr_db: float
+    calibration_snr_db: float | None
     ai_peak: int
     ai_bound: int
     main_peak: int
@@ -67,6 +70,9 @@ class Report:
     """A forward pass on the chip at 400 MHz."""
     seconds: float
     warnings: tuple[str, ...]
+    firmware: str | None = None
+    firmware_bytes_left: int | None = None
+    """Main RAM that remains on the firmware with the model loaded, camera and display on; negative: it does not fit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
@@ -96,8 +102,9 @@ class Compiled:
 def compile(
     path: str | os.PathLike[str] | bytes,
     *,
-    calibration: Any,
-    target: str = "v3",
+    calibration: Any = None,
+    target: str | None = None,
+    firmware: str | None = None,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] | None = None,
@@ -109,9 +116,14 @@ def compile(
     dump: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile a float ONNX model to a kmodel.
+    """Compile a model (ONNX, TensorFlow Lite, Caffe) to a kmodel.
 
-    ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``.
+    ``target``: "v3" (the default; every firmware loads it), "v4" or "v5". ``firmware``: maixpy, maixpy-min, maixpy-v4,
+    canmv or sdk; it chooses the version that this firmware runs best, and the report says whether the model fits.
+
+    ``calibration``: a folder of pictures, an .npy/.npz file, or uint8 arrays (C, H, W); see ``float.data``. A model
+    that came quantised (TensorFlow Lite, int8 or uint8) needs none: without it, its own numbers are taken as they are,
+    and its input is the picture's bytes unless ``mean``, ``std`` or ``input_range`` say otherwise.
     ``mean``, ``std``: the model's input is ``(pixel - mean) / std``, pixels 0..255, one number or one a channel.
     ``input_range``: the other way to say it: pixels 0..255 become low..high (default 0..1).
     ``input_shapes`` fixes open dimensions, ``outputs`` ends the model at named tensors. ``range_method``: "auto" (the
@@ -119,10 +131,8 @@ def compile(
     as text after every pass. Two runs give the same bytes. Errors are ``OpenKPUError`` with the layer's name.
     """
     begin = time.perf_counter()
-    if target != "v3":
-        raise UnsupportedError(
-            "E201", f"target '{target}'", why="this version compiles to kmodel V3", fix="use target='v3'"
-        )
+    target, board = choose(target, firmware)
+    version = targets.target(target)
     if range_method not in ("auto", *ranges.METHODS):
         raise InputError(
             "E411", f"unknown range method '{range_method}'", fix=f"use auto or one of {', '.join(ranges.METHODS)}"
@@ -130,52 +140,89 @@ def compile(
     from openkpu.float.data import load_samples
 
     where = Path(dump) if dump is not None else None
-    graph, lowered, decisions = front_end(path, input_shapes=input_shapes, outputs=outputs, dump=where)
+    graph, lowered, decisions = front_end(
+        path,
+        target=target,
+        input_shapes=input_shapes,
+        outputs=outputs,
+        dump=where,
+        anew=calibration is not None,
+    )
     source = lowered.inputs[0]
-    params = input_params(source.shape, mean, std, input_range) if len(source.shape) == 4 else None
-    shape = source.shape[1:]
-    loaded = load_samples(calibration, shape, limit=samples)
-    quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
-    # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
-    with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
-        calibrated = quantizer.calibrate([s.array for s in loaded])
-        quantized = quantizer.choose(calibrated, range_method)
-    assembled = assemble(lowered, quantized)
+    params = pixels(graph, mean, std, input_range)
+    pictures = 0
+    if calibration is None:
+        if not graph.scales:
+            raise _no_pictures()
+        quantized = given.quantize(lowered, graph, params)
+    else:
+        loaded = load_samples(calibration, source.shape[1:], limit=samples)
+        pictures = len(loaded)
+        quantizer = Quantizer(lowered, params, threads=threads, progress=progress)
+        # NumPy's matrix products add in another order with another number of threads; with one, the cores do not matter
+        with require("threadpoolctl", "onnx").threadpool_limits(limits=1, user_api="blas"):
+            calibrated = quantizer.calibrate([s.array for s in loaded])
+            quantized = quantizer.choose(calibrated, range_method)
+    assembled = assemble(lowered, quantized, version.version)
     model = Model(assembled.program)
     if where is not None:
         (where / "99_lowered.txt").write_text(text(lowered))
     seconds = time.perf_counter() - begin
-    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, len(loaded))]
-    report = _report(graph, lowered, decisions, quantized, assembled, model, len(loaded), seconds, warnings)
+    warnings = [*_input_warnings(source.shape, mean, std), *_result_warnings(assembled, model, board)]
+    if 0 < pictures < 8:
+        warnings.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
+    report = _report(graph, lowered, decisions, quantized, assembled, model, pictures, seconds, warnings, board)
     return Compiled(model, report, lowered, assembled.tensors, quantized, params)
 
 
 def check(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str | None = None,
+    firmware: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Decision]:
     """Return where each layer of a float model would run, and why. Needs no calibration pictures.
 
-    A layer that kmodel V3 cannot express is in the list too, with ``where`` "not possible".
+    ``target``, ``firmware`` as in ``compile``. A layer that the kmodel version cannot express is in the list too, with
+    ``where`` "not possible".
     """
+    version = targets.target(choose(target, firmware)[0])
     graph = _import(path, input_shapes, outputs)
     canonicalize.run(graph)
-    return lower(graph, refused=[])[1]
+    return lower(graph, target=version, refused=[])[1]
+
+
+def choose(target: str | None, firmware: str | None) -> tuple[str, Firmware | None]:
+    """Return the target to compile for, and the firmware if one is named."""
+    if firmware is None:
+        return target or "v3", None
+    board = find_firmware(firmware)
+    if target is not None:
+        targets.target(target)
+    return f"v{choose_version(board, target)}", board
 
 
 def front_end(
     path: str | os.PathLike[str] | bytes,
     *,
+    target: str = "v3",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
     dump: Path | None = None,
+    anew: bool = False,
 ) -> tuple[Graph, Graph, list[Decision]]:
-    """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions."""
+    """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions.
+
+    ``anew``: a model that came quantised is to be quantised again, so of its own ranges only the input's counts.
+    """
     graph = _import(path, input_shapes, outputs)
+    if anew:
+        first = graph.inputs[0].name
+        graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
     canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph)
+    lowered, decisions = lower(graph, target=targets.target(target))
     return graph, lowered, decisions
 
 
@@ -184,19 +231,42 @@ def _import(
     input_shapes: Mapping[str, Sequence[int]] | None,
     outputs: Sequence[str] | None,
 ) -> Graph:
-    from openkpu.importers import onnx
+    from openkpu.importers.load import load
 
-    graph = onnx.load(path, input_shapes=input_shapes, outputs=outputs)
+    graph = load(path, input_shapes=input_shapes, outputs=outputs)
     if len(graph.inputs) != 1:
         names = ", ".join(f"'{t.name}'" for t in graph.inputs)
         raise UnsupportedError(
             "E202",
             f"a model with {len(graph.inputs)} inputs",
             where=names,
-            why="kmodel V3 has one input",
+            why="OpenKPU compiles models with one input",
             fix="make the other inputs constants, or split the model",
         )
     return graph
+
+
+def _no_pictures() -> InputError:
+    return InputError(
+        "E410",
+        "no calibration pictures",
+        why="the model is a float one, and quantisation needs to see typical inputs",
+        fix="give a folder with about 32 pictures like those the camera will see (--calibration)",
+    )
+
+
+def pixels(
+    graph: Graph,
+    mean: Sequence[float] | float | None,
+    std: Sequence[float] | float | None,
+    input_range: tuple[float, float] | None,
+) -> QParams | None:
+    """Return what pixels mean to a model: as the caller says, else as its file says, else 0..1; None: no picture."""
+    shape = graph.inputs[0].shape
+    if len(shape) != 4:
+        return None
+    own = given.input_params(graph) if mean is None and std is None and input_range is None else None
+    return own or input_params(shape, mean, std, input_range)
 
 
 def input_params(
@@ -269,17 +339,26 @@ def _input_warnings(
     return found
 
 
-def _result_warnings(assembled: Assembled, model: Model, pictures: int) -> list[str]:
+def _result_warnings(assembled: Assembled, model: Model, board: Firmware | None) -> list[str]:
     """Say what may go wrong on the chip, or with the numbers."""
     found = []
-    size, scratch = len(model.to_bytes()), assembled.plan.main.peak
+    size = len(model.to_bytes())
+    buffers = model.program.input_bytes + model.program.output_bytes
+    scratch = assembled.plan.main.peak + buffers
+    way_round = "stream the model from flash (kpu.load_flash)" if model.version == 3 else "compile it for V3, which "
+    way_round += "" if model.version == 3 else "MaixPy can stream from flash (kpu.load_flash)"
     if size + scratch > MAIN_RAM_BYTES:
         found.append(
             f"file ({size} bytes) and scratch ({scratch} bytes) together exceed the chip's {MAIN_RAM_BYTES} bytes of "
-            "main RAM: stream the model from flash (kpu.load_flash)"
+            f"main RAM: {way_round}"
         )
-    if pictures < 8:
-        found.append(f"only {pictures} calibration picture(s): about 32 typical ones give reliable ranges")
+    elif board is not None and board.need(size, scratch) > board.free:
+        found.append(
+            f"file and scratch need {board.need(size, scratch)} bytes of main RAM, and {board.title} leaves "
+            f"{board.free} with camera and display on: {way_round}, or use a smaller firmware build"
+        )
+    if board is not None and size > board.limit:
+        found.append(f"{board.title} refuses files over {board.limit} bytes; this has {size}")
     return found
 
 
@@ -293,6 +372,7 @@ def _report(
     pictures: int,
     seconds: float,
     warnings: list[str],
+    board: Firmware | None,
 ) -> Report:
     layers = []
     for n in lowered.nodes:
@@ -314,12 +394,12 @@ def _report(
     size = len(model.to_bytes())
     return Report(
         graph.name,
-        "v3",
+        f"v{model.version}",
         tuple(decisions),
         tuple(layers),
         str(quantized.way),
         pictures,
-        quantized.snr_db,
+        quantized.snr_db if pictures else None,
         assembled.plan.ai.peak,
         assembled.plan.ai.bound,
         assembled.plan.main.peak,
@@ -330,4 +410,6 @@ def _report(
         program_time(model.program),
         seconds,
         tuple(warnings),
+        board.name if board is not None else None,
+        None if board is None else board.free - board.need(size, assembled.plan.main.peak),
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,27 @@ def test_what_cannot_be_set_up(tmp_path: Path, script: Any) -> None:
         assert (result.code, result.error and result.error.code) == (1, code)
     with pytest.raises(BoardError):
         openkpu.Board(display="x.bmp").run(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_process_outlives_its_watcher(script: Any) -> None:
+    path = script("print(1)\nwhile True: pass\n")
+    code = "import openkpu, sys\n"
+    code += "def on(e):\n    if e.kind == 'text': print(b._process.pid, flush=True)\n"
+    code += f"b = openkpu.Board()\nb.run({str(path)!r}, on_event=on)\n"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        child = Path("/proc") / watcher.stdout.readline().strip()
+        assert child.exists()
+        watcher.kill()
+    for _ in range(200):
+        try:
+            if " Z " in (child / "stat").read_text():
+                return
+        except OSError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the script's process still runs")
 
 
 # -- the command line ----------------------------------------------------------------------------------------------

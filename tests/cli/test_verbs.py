@@ -93,7 +93,6 @@ def test_inspect_check(kpu, kmodel):
     ("head", "words"),
     [
         (b"LDMK\x05\0\0\0", "kmodel V5"),
-        (b"LDMK\x04\0\0\0", "kmodel V4"),
         (b"\x01\0\0\0", "kmodel V1"),
         (b"\x13\x27\0\0", "encrypted"),
         (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
@@ -336,3 +335,20 @@ def test_compare(kpu, net, pictures, compiled):
     assert data["outputs"][0]["snr_db"] > 20
     assert 0 <= data["outputs"][0]["top1"] <= 5
     assert all(x["snr_db"] > 20 and x["cosine"] > 0.99 for x in data["layers"])
+
+
+def test_inspect_opens_v4(kpu, tmp_path):
+    import v4_builders
+
+    from openkpu.kmodel import v4
+
+    file = tmp_path / "some.kmodel"
+    file.write_bytes(v4.write(v4_builders.every_operator(2)))
+    text = kpu("inspect", file).stdout
+    for words in ("kmodel V4", "Binary", "Resize", "set_outputs"):
+        assert words in text
+    model = json.loads(kpu("inspect", file, "--json", "--check").stdout)["model"]
+    assert model["steps"][0]["op"] == "Binary"
+    assert model["steps"][0]["detail"] == "add"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert kpu("inspect", file).exit_code == 1

@@ -146,6 +146,27 @@ def test_tables_that_are_refused(table: bytes) -> None:
     assert error.value.why
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "{" + ",/**/" * 50_000 + "x",
+        "{," + "/**/" * 100_000 + "x",
+        "{" + ",/* " * 100_000,
+        "{" + ",// " * 100_000,
+        "{" + '"\\' * 100_000,
+        "{" + ", " * 200_000 + "x",
+        "{," + " " * 500_000 + "x",
+        '{"files": [{"bin": "a", "address": 0x' + "f" * 100_000 + "}]}",
+        '{"files": [{"bin": "a", "address": "0x' + "f" * 100_000 + '"}]}',
+        '{"files": [{"bin": "a", "address": ' + "9" * 4000 + "}]}",
+    ],
+    ids=range(10),
+)
+def test_tables_made_to_take_long_are_refused_at_once(table: str) -> None:
+    with pytest.raises(FileFormatError, match="E121"):
+        flash_list.parse(table.encode())
+
+
 @given(st.text(alphabet='{}[]",:0x12ab/*\n filesbnadr', max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

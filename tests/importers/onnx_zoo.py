@@ -14,7 +14,7 @@ from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph
 from openkpu.importers.onnx import load
 
-OPSETS = (7, 9, 11, 13, 17, 21)
+OPSETS = (7, 9, 11, 13, 17, 18, 21, 24)
 
 
 def build(

@@ -1,4 +1,4 @@
-"""Files of other kinds are called what they are, with the way to an ONNX."""
+"""Files of other kinds are called what they are, with what to do."""
 
 import io
 import pickle
@@ -12,7 +12,7 @@ from onnx_zoo import build, node
 from PIL import Image
 
 from openkpu.errors import FileFormatError
-from openkpu.importers.onnx import load
+from openkpu.importers.load import load
 
 
 def zipped(*names: str) -> bytes:
@@ -44,9 +44,8 @@ TORCH = zipped("net/data.pkl", "net/data/0")
         (TORCH, "PyTorch", "torch.onnx.export"),
         (TORCH[:60], "PyTorch", "torch.onnx.export"),
         (pickle.dumps({"weights": [1.0]}), "pickle", "torch.onnx.export"),
-        (b"\x1c\0\0\0TFL3" + bytes(64), "TensorFlow Lite", "tf2onnx"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras", "tf2onnx"),
-        (zipped("metadata.json", "config.json", "model.weights.h5"), "Keras", "tf2onnx"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras", ".export("),
+        (zipped("metadata.json", "config.json", "model.weights.h5"), "Keras", ".export("),
         (b"\x03\0\0\0" + bytes(64), "kmodel", "kpu inspect"),
         (b"LDMK\x04\0\0\0" + bytes(64), "kmodel", "kpu inspect"),
         (picture("PNG"), "picture", "--calibration"),

@@ -28,7 +28,7 @@ def named(body: list[ast.stmt]) -> dict[str, ast.stmt]:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("stubs"))
+    return Bench(tmp_path_factory.mktemp("stubs"), firmware="full")
 
 
 @pytest.mark.parametrize("path", sorted(STUBS.glob("*.pyi")), ids=lambda p: p.stem)

@@ -1,6 +1,6 @@
 from graph_builders import Builder, lowered_equals_source, picture
 
-from openkpu.codegen.v3 import assemble
+from openkpu.codegen.build import assemble
 from openkpu.k210 import AI_RAM_BYTES
 from openkpu.passes import canonicalize
 from openkpu.passes.split_large_depthwise import split_large_depthwise

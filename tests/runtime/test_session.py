@@ -181,8 +181,8 @@ def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
         f.truncate(1 << 40)
     with pytest.raises(OpenKPUError, match="E102"):
         openkpu.load(huge)
-    with pytest.raises(OpenKPUError, match=r"E101.*V4"):
-        openkpu.load(b"LDMK\4\0\0\0" + bytes(100))
+    with pytest.raises(OpenKPUError, match=r"E101.*V1"):
+        openkpu.load(b"\1\0\0\0" + bytes(100))
 
 
 def test_threads_may_share_a_model() -> None:

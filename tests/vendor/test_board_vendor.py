@@ -116,3 +116,30 @@ def test_digits(vendor: Path, tmp_path: Path) -> None:
     assert lines[11] == "layer[0]: KL_K210_CONV, 788 bytes"
     assert len(lines) == 22
     assert "layer[6]: KL_K210_ADD_PADDING, " in result.text
+
+
+def test_v4_with_its_shapes(vendor: Path, tmp_path: Path) -> None:
+    model = vendor / "v4" / "compiled" / "ex_rfb320.kmodel"
+    camera = vendor / "images" / "lm30.jpg"
+    script = "import sensor\nimport KPU as kpu\nsensor.reset()\nsensor.set_pixformat(sensor.RGB565)\n"
+    script += "sensor.set_framesize(sensor.QVGA)\ntask = kpu.load(0x300000)\nimg = sensor.snapshot()\n"
+    script += "try:\n    kpu.forward(task, img)\nexcept OSError as e:\n    print(e)\n"
+    script += "print(kpu.set_outputs(task, 0, 2, 4420, 1), kpu.set_outputs(task, 1, 4, 4420, 1))\n"
+    script += "f = kpu.forward(task, img)[:]\ng = kpu.get_output(task, 1)[:]\nprint(max(f), sum(g), f[7], g[-1])\n"
+    (tmp_path / "main.py").write_text(script)
+    result = openkpu.Board(flash={0x300000: model}, camera=camera).run(tmp_path / "main.py")
+    assert result.ok, result.text
+    shown = np.asarray(Image.open(camera).convert("RGB"))
+    scores, boxes = openkpu.load(model).run(np.ascontiguousarray(fit(shown, 320, 240).transpose(2, 0, 1)))
+    lines = result.text.splitlines()
+    assert lines[1:3] == ["ERR_OUTPUTS_SET: need kpu.set_outputs() to set shape", "True True"]
+    wanted = [float(scores.max()), float(boxes.sum()), float(scores.reshape(-1)[7]), float(boxes.reshape(-1)[-1])]
+    assert [float(v) for v in lines[3].split()] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_v4_needs_a_build_for_it(vendor: Path, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import KPU as kpu\nkpu.load(0x300000)\n")
+    flash = {0x300000: vendor / "v4" / "real" / "yolo20.kmodel"}
+    result = openkpu.Board(flash=flash, firmware="minimum").run(tmp_path / "main.py")
+    assert "load error:2002, ERR_KMODEL_VERSION: only support kmodel V3\n" in result.text
+    assert openkpu.Board(flash=flash, firmware="minimum-v4").run(tmp_path / "main.py").ok

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openkpu.analyze.advice import advice
 from openkpu.analyze.compare import Comparison, compare
 from openkpu.analyze.inspect import Inspection, inspect, summarize
-from openkpu.analyze.match import match
+from openkpu.analyze.match import graphs_of, match
 from openkpu.analyze.predict import Ranking, is_vector, rank
 from openkpu.analyze.profile import Profile, profile
 from openkpu.analyze.study import LayerStudy, Study
@@ -85,7 +85,7 @@ def examine(
     Options are those of ``compare``; ``labels`` name the classes; ``anchors``, ``threshold`` and ``nms`` are those of
     ``yolo.decode``. Errors are those of ``compare`` and ``profile``; ``InputError`` E466 for a model without a picture.
     """
-    from openkpu.compiler import front_end, input_params
+    from openkpu.compiler import pixels
     from openkpu.float.data import load_samples
 
     found = inspect(kmodel)
@@ -100,8 +100,8 @@ def examine(
     options: dict[str, Any] = {"mean": mean, "std": std, "input_range": input_range}
     shapes: dict[str, Any] = {"input_shapes": input_shapes, "outputs": outputs}
     comparison = compare(model, kmodel, data, samples=samples, progress=progress, **options, **shapes)
-    _, graph, _ = front_end(model, **shapes)
-    params = input_params(graph.inputs[0].shape, mean, std, input_range)
+    float_graph, graph = graphs_of(model, found.model.steps, target=f"v{found.model.version}", **shapes)
+    params = pixels(float_graph, mean, std, input_range)
     pictures = [
         (s.name, s.array)
         for s in load_samples(data, graph.inputs[0].shape[1:], limit=samples)

@@ -9,32 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from openkpu.analyze.step_details import detail, macs
 from openkpu.api import Model, load, read_file
 from openkpu.errors import InputError, OpenKPUError
 from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES, MAIN_RAM_BYTES
 from openkpu.kmodel.detect import FileKind, Kind, detect
-from openkpu.kmodel.program import DType, FullyConnected, KpuConv, Memory, Operand, Pool2D, Program, Step
+from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, Step
 from openkpu.runtime.lifetimes import used_at, values
 from openkpu.runtime.memory import constant_bytes
 
 if TYPE_CHECKING:
     from openkpu.runtime.checks import Finding
 
-_POOLS: Final = (
-    "",
-    "max 2x2",
-    "mean 2x2",
-    "max 4x4",
-    "mean 4x4",
-    "pick 2x2",
-    "pick right 2x2",
-    "pick 4x4",
-    "mean 2x2 s1",
-    "max 2x2 s1",
-)
-"""Names of the pooling register's values; "pick" takes one corner, which is how the KPU makes a stride."""
-
-_RECOGNISED: Final = (Kind.V1, Kind.V4, Kind.V4_SWAPPED, Kind.V5, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
+_RECOGNISED: Final = (Kind.V1, Kind.V4_SWAPPED, Kind.ENCRYPTED, Kind.KFPKG, Kind.ONNX, Kind.TFLITE)
 """Kinds that are something useful although they cannot be loaded."""
 
 
@@ -139,7 +126,7 @@ def checked(found: Inspection) -> list[Finding]:
             "E430",
             f"this file cannot be checked: {found.kind.title}",
             where=found.file,
-            why="the checking mode runs kmodel V3",
+            why="the checking mode runs kmodel V3, V4 and V5",
             fix=found.kind.advice,
         )
     rng = np.random.default_rng(0)
@@ -173,39 +160,16 @@ def _summary(index: int, step: Step, ai_bytes: int, main_bytes: int) -> StepSumm
         isinstance(step, KpuConv),
         shape,
         result.shape,
-        _detail(step),
+        detail(step),
         _place(result),
         constant_bytes(step),
-        _macs(step),
+        macs(step),
         ai_bytes,
         main_bytes,
     )
 
 
-def _macs(step: Step) -> int:
-    if isinstance(step, KpuConv):
-        return step.layer.macs
-    return step.weights.size if isinstance(step, FullyConnected) else 0
-
-
-def _detail(step: Step) -> str:
-    if isinstance(step, KpuConv):
-        r = step.layer.registers
-        parts = [
-            f"{step.layer.kernel}x{step.layer.kernel}",
-            "depthwise" if r.depth_wise_layer else "",
-            _POOLS[r.pool_type] if r.pool_type < len(_POOLS) else f"pool {r.pool_type}",
-            "16-bit" if step.layer.weights.itemsize == 2 else "",
-        ]
-        return ", ".join(p for p in parts if p)
-    if isinstance(step, Pool2D):
-        return f"{step.kernel[1]}x{step.kernel[0]}, stride {step.stride[1]}x{step.stride[0]}"
-    if isinstance(step, FullyConnected):
-        return step.activation.name.lower() if step.activation.value else ""
-    return ""
-
-
 def _place(o: Operand) -> str:
     if o.memory is Memory.AI:
         return f"AI {o.start // AI_LINE_BYTES}..{-(-o.stop // AI_LINE_BYTES) - 1}"
-    return f"main {o.start}..{o.stop - 1}"
+    return f"{o.memory.value} {o.start}..{o.stop - 1}"

@@ -6,13 +6,36 @@ the graph's layers are a subsequence of the file's, and a layer is recognised by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 from openkpu.graph.ir import Graph, Node
 from openkpu.kmodel.program import KpuConv, Step
 from openkpu.lower.ops import POOLS
 
 Signature = tuple[tuple[int, ...], tuple[int, ...], int, bool, int]
+
+
+def graphs_of(
+    model: str | os.PathLike[str] | bytes,
+    steps: Sequence[Step],
+    *,
+    target: str = "v3",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> tuple[Graph, Graph]:
+    """Return the float graph of a model and the lowered one that fits the steps of its kmodel (of version ``target``).
+
+    A model that came quantised may have been compiled with its own numbers or anew with pictures; the layers tell.
+    """
+    from openkpu.compiler import front_end
+
+    source, lowered, _ = front_end(model, target=target, input_shapes=input_shapes, outputs=outputs)
+    if source.scales and match(lowered, steps) is None:
+        again, anew, _ = front_end(model, target=target, input_shapes=input_shapes, outputs=outputs, anew=True)
+        if match(anew, steps) is not None:
+            return again, anew
+    return source, lowered
 
 
 def match(graph: Graph, steps: Sequence[Step]) -> dict[int, Node] | None:

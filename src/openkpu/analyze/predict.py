@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openkpu.api import Model
     from openkpu.kmodel.program import Step
     from openkpu.runtime.checks import Finding
-    from openkpu.runtime.session import Engine
+    from openkpu.runtime.memories import Engine
 
 
 @dataclass(frozen=True, slots=True)

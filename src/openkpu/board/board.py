@@ -122,24 +122,30 @@ class Board:
                 paced=(paced and not self._config.real_time) if watch else None,
             )
             run = _Run(work, on_event, keep_frames, recorder, stdin)
-            while True:
-                result = run.start(self, config)
-                if result.how != "reset":
-                    break
-                if config.resets + 1 >= MAX_RESETS:
-                    raise BoardError(
-                        "E604",
-                        f"the script resets the board again and again ({MAX_RESETS} times)",
-                        where=str(path),
-                        why="every start ends in machine.reset()",
-                        fix="Reset only when something must change, as when gc_heap_size is not what you want.",
-                    )
-                config = replace(config, resets=config.resets + 1, gc_heap=run.gc_heap)
-            if recorder is not None:
-                recorder.close()
+            try:
+                result = self._run_with_resets(run, config)
+            finally:  # after Ctrl-C, too, the recording is kept
+                if recorder is not None:
+                    recorder.close()
             if self._config.sd is None and (lost := [w for w in result.written if w.startswith("/sd/")]):
                 run.note(f"dropped what the script wrote ({', '.join(lost)}): give the board an SD folder to keep it")
             return result
+
+    def _run_with_resets(self, run: _Run, config: BoardConfig) -> Result:
+        """Start again after every machine.reset()."""
+        while True:
+            result = run.start(self, config)
+            if result.how != "reset":
+                return result
+            if config.resets + 1 >= MAX_RESETS:
+                raise BoardError(
+                    "E604",
+                    f"the script resets the board again and again ({MAX_RESETS} times)",
+                    where=config.script,
+                    why="every start ends in machine.reset()",
+                    fix="Reset only when something must change, as when gc_heap_size is not what you want.",
+                )
+            config = replace(config, resets=config.resets + 1, gc_heap=run.gc_heap)
 
     def send(self, kind: str, data: bytes = b"", /, **fields: Any) -> None:
         """Send a command to the running script (see ``board.events``); from another thread or from ``on_event``."""

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from openkpu.cli import board, check, compare, compile, evaluate, flash, inspect, pack, profile, report, run, unpack
+from openkpu.cli import (
+    board,
+    check,
+    compare,
+    compile,
+    convert,
+    evaluate,
+    flash,
+    inspect,
+    pack,
+    profile,
+    report,
+    run,
+    unpack,
+)
 
 app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts faster and reads the same everywhere
@@ -41,13 +55,14 @@ def kpu(
       kpu compare net.onnx net.kmodel --data photos         how much accuracy did 8 bits cost?
       kpu eval    net.kmodel --data labelled --model net.onnx   how often is it right?
       kpu profile net.kmodel                                how long does it take on the chip, and why?
+      kpu convert net.kmodel --target v3 -o net3.kmodel     the same outputs, for another firmware
       kpu inspect net.kmodel                                what is in this file, and which firmware loads it?
       kpu board   script.py --camera photos                 run a MaixPy script on a virtual board
       kpu pack    net.kfpkg net.kmodel                      one file for the board's flash (kpu unpack opens it)
       kpu flash   /dev/ttyUSB0 net.kfpkg                    write it onto the board
 
     "kpu VERB --help" explains each. Every verb has --json; the same functions are in Python: openkpu.load, check,
-    compile, compare, evaluate, profile.
+    compile, compare, convert, evaluate, profile.
     """
 
 
@@ -59,6 +74,7 @@ for name, verb, summary in (
     ("eval", evaluate.evaluate, "Count right answers on labelled pictures."),
     ("profile", profile.profile, "Say how long a kmodel takes on the chip, and why."),
     ("report", report.report, "Write one page about a kmodel: time, memory, accuracy, pictures."),
+    ("convert", convert.convert, "Write a kmodel for another version."),
     ("inspect", inspect.inspect, "Say what a file is and what is in it."),
     ("board", board.board, "Run a MaixPy script on a virtual board."),
     ("pack", pack.pack, "Put models and a firmware together for the board's flash."),

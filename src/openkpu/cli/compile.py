@@ -15,11 +15,17 @@ from openkpu.cli.guard import verb
 @verb
 def compile(
     model: options.Model,
-    calibration: Annotated[
-        Path,
-        typer.Option(metavar="PATH", help="Folder of about 32 typical pictures, one picture, or an .npy/.npz file."),
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.kmodel", help="The kmodel to write.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder of about 32 typical pictures, one picture, or an .npy/.npz file. Only a model that came "
+            "quantised (TFLite int8, uint8) can do without.",
+        ),
+    ] = None,
+    target: options.Target = None,
+    firmware: options.Firmware = None,
     mean: options.Mean = None,
     std: options.Std = None,
     input_range: options.InputRange = None,
@@ -38,18 +44,23 @@ def compile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compile a float model to a kmodel V3, which every MaixPy firmware loads.
+    """Compile a model (ONNX, TFLite, Caffe) to a kmodel: V3, which every MaixPy firmware loads, or V4 or V5.
 
     The network becomes 8-bit layers; the calibration pictures show what values to expect, so take pictures like those
     the camera will see. The file takes the camera's bytes: mean and std become part of the first layer. They come
     from the options, or from MODEL.json or model.json beside the model: {"input": {"mean": [...], "std": [...]},
-    "labels": [...]}, for pixels brought to "range" (default 0..1). The same inputs always give the same bytes.
+    "labels": [...]}, for pixels brought to "range" (default 0..1). A model that is
+    quantised already keeps its own numbers where no pictures are given. The same inputs always give the same bytes.
 
     \b
     Examples:
       kpu compile net.onnx --calibration photos/ -o net.kmodel
       kpu compile net.onnx --calibration photos/ -o net.kmodel --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4
-      kpu compile net.onnx --calibration photos/ -o net.kmodel --input-range=-1,1 --dump passes/
+      kpu compile net.tflite --calibration photos/ -o net.kmodel --input-range=-1,1 --dump passes/
+      kpu compile quantised.tflite -o net.kmodel
+      kpu compile net.caffemodel --calibration photos/ -o net.kmodel     (net.prototxt beside it)
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --target v4      operators that V3 lacks
+      kpu compile net.onnx --calibration photos/ -o net.kmodel --firmware maixpy-min
 
     Read on: kpu check --help (what runs where), kpu compare --help (accuracy by layer). In Python:
     openkpu.compile(...).
@@ -66,6 +77,8 @@ def compile(
         compiled = run(
             model,
             calibration=calibration,
+            target=target,
+            firmware=firmware,
             mean=scale.mean,
             std=scale.std,
             input_range=scale.input_range,
@@ -89,10 +102,10 @@ def compile(
         compiled.report,
         Printer(),
         output=str(output),
-        notes=scale.notes,
+        notes=() if compiled.report.calibration_pictures == 0 and scale.mean is None else scale.notes,
         next_commands=[
             shlex.join(["kpu", "run", str(output), "PICTURE", *labels]),
-            shlex.join(["kpu", "compare", str(model), str(output), "--data", str(calibration), *again]),
+            shlex.join(["kpu", "compare", str(model), str(output), "--data", str(calibration or "PICTURES"), *again]),
             shlex.join(["kpu", "profile", str(output)]),
             shlex.join(["kpu", "inspect", str(output)]),
         ],

@@ -13,7 +13,10 @@ from openkpu.kpu.limits import MAX_THREADS
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 InputShape = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=1,3,224,224", help="Fix the shape of an input with open dimensions. Can be repeated."),
+    typer.Option(
+        metavar="NAME=1,3,224,224",
+        help="Fix the shape of an input with open dimensions, in the model's own order. Can be repeated.",
+    ),
 ]
 Outputs = Annotated[
     str | None, typer.Option(metavar="A,B", help="End the model at these tensors instead of at its own outputs.")
@@ -31,9 +34,25 @@ InputRange = Annotated[
         metavar="LOW,HIGH", help="Instead of --mean and --std: pixels 0..255 become LOW..HIGH.  [default: 0,1]"
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="v3|v4|v5", help="kmodel version to write.  [default: v3, which every firmware loads]"),
+]
+Firmware = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Choose the version for a firmware and check its memory: maixpy, maixpy-min, maixpy-v4, canmv or sdk.",
+    ),
+]
 Threads = Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of this computer to use.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Use only N of the pictures, evenly spread.", metavar="N")]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A float model (ONNX).")]
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="ONNX, TFLite, or Caffe (.prototxt and .caffemodel of one name: give either)."
+    ),
+]
 Kmodel = Annotated[Path, typer.Argument(metavar="KMODEL", help="A kmodel file.")]
 
 
@@ -112,7 +131,10 @@ def normalisation(model: Path, mean: str | None, std: str | None, input_range: s
         values = numbers(mean, "--mean"), numbers(std, "--std"), pair(input_range, "--input-range")
         return Normalisation(*values, sidecar=path, labels=labels)
     if beside is None or beside.mean is None or beside.std is None:
-        note = "no --mean, --std or --input-range, and no model.json that gives them: pixels 0..255 become 0..1"
+        note = (
+            "no --mean, --std or --input-range, and no model.json that gives them: pixels 0..255 become 0..1 "
+            "(or what the file of a quantised model says)"
+        )
         return Normalisation(sidecar=path, labels=labels, notes=(note,))
     note = f"mean and std are from {path}"
     return Normalisation(beside.mean, beside.std, sidecar=path, labels=labels, notes=(note,))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openkpu.codegen.buffers import Action, Body, Buffer
+from openkpu.codegen.dialect import Dialect
 from openkpu.codegen.identity import identity_layer
-from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
-from openkpu.k210 import AI_LINE_BYTES, MIN_SIZE
+from openkpu.k210 import AI_LINE_BYTES
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory
 from openkpu.kpu.layer import KpuLayer
@@ -26,20 +28,21 @@ from openkpu.schedule.allocate import Piece, conflict
 
 U8, F32 = DType.U8, DType.F32
 FOREVER = 1 << 30
-ACTIVATIONS = (p.Activation.LINEAR, p.Activation.RELU, p.Activation.RELU6)
 
 
 class Assembler:
     """Builds the actions of one graph."""
 
-    def __init__(self, graph: Graph, quantized: Quantized) -> None:
+    def __init__(self, graph: Graph, quantized: Quantized, steps: Dialect) -> None:
         self.graph = graph
         self.q = quantized
+        self.steps = steps
         self.actions: list[Action] = []
         self.made: list[Tensor | None] = []
         self.forms: dict[tuple[int, Domain], Buffer] = {}
         self.users = graph.users()
         self.inputs: list[Buffer] = []
+        self.constants: list[Buffer] = []
         self.current: Node | None = None
         self.aliases: dict[int, list[Buffer]] = {}
         """The parts of a concatenation, by the id of the buffer that stands for the whole."""
@@ -60,6 +63,17 @@ class Assembler:
     def buffer(self, memory: Memory, dtype: DType, shape: tuple[int, ...], t: Tensor) -> Buffer:
         """Make a buffer for a tensor."""
         return Buffer(memory, dtype, shape, t.name)
+
+    def constant(self, array: NDArray[Any], name: str) -> Buffer:
+        """Return the buffer of a constant, uint8 or float32; equal constants share one."""
+        data = np.ascontiguousarray(array).tobytes()
+        dtype = DType(array.dtype.name)
+        for b in self.constants:
+            if b.data == data and b.dtype is dtype and b.shape == array.shape:
+                return b
+        b = Buffer(Memory.CONST, dtype, array.shape, name, data=data)
+        self.constants.append(b)
+        return b
 
     def params(self, t: Tensor) -> QParams:
         """Return a tensor's quantisation."""
@@ -90,78 +104,28 @@ class Assembler:
     def _to_float(self, t: Tensor) -> Buffer:
         source = self.get(t, Domain.U8)
         out = self.buffer(Memory.MAIN, F32, t.shape[1:], t)
-        q = self.params(t)
-        n = int(np.prod(t.shape))
-        if q.is_uniform:
-            scale, bias = float(q.scale[0]), float(q.bias[0])
-            self.act(
-                lambda: p.Dequantize(input=source.operand((n,)), output=out.operand((n,)), scale=scale, bias=bias),
-                [source],
-                [out],
-            )
-        else:
-            c = t.shape[1]
-            scales, biases = q.scale.astype(np.float32), q.bias.astype(np.float32)
-            self.act(
-                lambda: p.ChannelwiseDequantize(
-                    input=source.operand((c, n // c)), output=out.operand((c, n // c)), scale=scales, bias=biases
-                ),
-                [source],
-                [out],
-            )
+        self.steps.dequantize(self, source, out, self.params(t), t)
         return out
 
     def _to_u8(self, t: Tensor, seen: Tensor) -> Buffer:
         out = self.buffer(Memory.MAIN, U8, t.shape[1:], t)
         node = t.producer
         if (id(t), Domain.F32) in self.forms:
-            source = self.forms[id(t), Domain.F32]
-            q = self.q.params.get(id(t)) or self.params(seen)
-            n = int(np.prod(t.shape))
-            scale, bias = float(q.scale[0]), float(q.bias[0])
-            self.act(
-                lambda: p.Quantize(input=source.operand((n,)), output=out.operand((n,)), scale=scale, bias=bias),
-                [source],
-                [out],
-            )
-            return out
-        if node is None:
-            layer = identity_layer(t.shape[1:])
-            self.conv(layer, self.get(t, Domain.AI), self.buffer(Memory.AI, U8, t.shape[1:], t), out, None)
-            return out
-        if node.op == "KpuConcat":
-            parts = [self.get(i, Domain.U8) for i in node.inputs]
-            self.act(
-                lambda: p.Concat(
-                    inputs=tuple(b.operand((byte_count(b),)) for b in parts),
-                    output=out.operand((byte_count(out),)),
-                    quantized=True,
-                ),
-                parts,
-                [out],
-            )
-            return out
-        # A layer's result is in AI RAM and wanted in main RAM too. No shipped model reads the AI-RAM copy of a layer
-        # that also writes main RAM, so it is not known to be whole; the layer runs once more instead.
-        self.conv(
-            self.q.layers[id(node)].layer,
-            self.get(node.inputs[0], Domain.AI),
-            self.buffer(Memory.AI, U8, t.shape[1:], t),
-            out,
-            None,
-        )
+            self.steps.quantize(self, self.forms[id(t), Domain.F32], out, self.q.params.get(id(t)) or self.params(seen))
+        elif node is not None and node.op == "KpuConcat":
+            self.steps.side_by_side(self, [self.get(i, Domain.U8) for i in node.inputs], out)
+        else:
+            self.steps.fetch(self, t, out)
         return out
 
     def _to_ai(self, t: Tensor) -> Buffer:
         node = t.producer
-        if node is None and self.q.params.get(id(t)) is not None and len(t.shape) == 4 and not self.actions:
-            raise UnsupportedError("E231", "the model's input is not a picture", where=f"input '{t.name}'")
         if node is not None and node.op == "KpuConcat":
             return self._side_by_side(node)
         source = self.get(t, Domain.U8)
         shape = t.shape[1:]
         out = self.buffer(Memory.AI, U8, shape, t)
-        self.act(lambda: p.KpuUpload(input=source.operand(shape), output=out.operand()), [source], [out])
+        self.steps.upload(self, source, out)
         return out
 
     def _side_by_side(self, node: Node) -> Buffer:
@@ -240,17 +204,17 @@ class Assembler:
             if id(u) not in self.finished or (u.op in ("KpuConcat", "Reshape") and self._needed_later(id(u.output))):
                 return True
             once_more = u.op == "KpuConv" and (id(u.output), Domain.U8) not in self.forms
-            if once_more and self._wanted_in_main(u.output):
+            if once_more and self.wanted_in_main(u.output):
                 return True
         return False
 
-    def _wanted_in_main(self, t: Tensor) -> bool:
+    def wanted_in_main(self, t: Tensor) -> bool:
         """Whether anything reads the tensor, or a concatenation with it, in main RAM."""
         if self.graph.is_output(t):
             return True
         for u in self.users.get(id(t), []):
             layer = u.op == "KpuConv" and not u.attrs["vector"]
-            if not layer and (u.op != "KpuConcat" or self._wanted_in_main(u.output)):
+            if not layer and (u.op != "KpuConcat" or self.wanted_in_main(u.output)):
                 return True
         return False
 
@@ -260,33 +224,6 @@ class Assembler:
         for b in buffers:
             found += self.expand(self.aliases[id(b)]) if id(b) in self.aliases else [b]
         return found
-
-    def take_input(self, t: Tensor) -> None:
-        """A picture goes to AI RAM; a float vector to main RAM."""
-        if id(t) in self.q.params and len(t.shape) == 4:
-            if min(t.shape[2:]) < MIN_SIZE:
-                raise UnsupportedError(
-                    "E231",
-                    f"an input picture of {t.shape[3]}x{t.shape[2]}",
-                    where=f"input '{t.name}'",
-                    why=f"the KPU reads pictures of at least {MIN_SIZE}x{MIN_SIZE}",
-                    fix="pad the picture before the model, and export the model for the padded size",
-                )
-            b = self.buffer(Memory.AI, U8, t.shape[1:], t)
-            self.forms[id(t), Domain.AI] = b
-        else:
-            b = self.buffer(Memory.MAIN, F32, t.shape[1:], t)
-            self.forms[id(t), Domain.F32] = b
-        self.inputs.append(b)
-        first = next((n for n in self.graph.nodes if n.op != "Reshape"), None)
-        if b.memory is Memory.MAIN and (first is None or first.op != "CpuFullyConnected"):
-            raise UnsupportedError(
-                "E231",
-                "a float input that is not read by a fully connected layer first",
-                where=f"input '{t.name}'",
-                why="kmodel V3 starts with a KPU layer on a uint8 picture or with a fully connected layer on floats",
-                fix="begin the model with a convolution (or, for a vector, with a fully connected layer)",
-            )
 
     def conv(
         self,

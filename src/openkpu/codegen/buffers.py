@@ -23,6 +23,8 @@ class Buffer:
     body: Body | None = None
     offset: int = 0
     start: int = -1
+    data: bytes = field(default=b"", repr=False)
+    """What a constant holds."""
 
     @property
     def size(self) -> int:
@@ -37,7 +39,11 @@ class Buffer:
 
     def operand(self, shape: tuple[int, ...] | None = None, dtype: DType | None = None) -> Operand:
         """Return the operand at the buffer's address, possibly seen with another shape."""
-        return Operand(self.memory, self.start, dtype or self.dtype, shape or self.shape)
+        return Operand(self.memory, self.start, dtype or self.dtype, self.shape if shape is None else shape)
+
+    def part(self, first: int, count: int) -> Operand:
+        """Return ``count`` elements from number ``first`` on."""
+        return Operand(self.memory, self.start + first * self.dtype.size, self.dtype, (count,))
 
 
 @dataclass(eq=False, slots=True)

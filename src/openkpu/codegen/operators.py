@@ -1,40 +1,26 @@
-"""One handler for each operator of a lowered graph: the steps of the V3 runtime that do it."""
+"""The operators of a lowered graph: KPU layers are run here, those of the CPU are left to the version's dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
-import numpy as np
-
-from openkpu.codegen.assemble import F32, U8, Assembler, byte_count
-from openkpu.codegen.buffers import Buffer
+from openkpu.codegen.assemble import U8, Assembler
 from openkpu.graph.ir import Node, Tensor
-from openkpu.kmodel import program as p
 from openkpu.kmodel.program import Memory
-from openkpu.kpu.layer import KpuLayer
-from openkpu.lower.dense import CPU_FUNCTIONS
 from openkpu.lower.ops import Domain
 
-ACTIVATIONS: Final = (p.Activation.LINEAR, p.Activation.RELU, p.Activation.RELU6)
 
-
-def kpu_conv(asm: Assembler, node: Node) -> None:
-    """A KPU layer; where only main RAM wants its result, it goes there directly."""
-    layer = asm.q.layers[id(node)].layer
-    t = node.output
-    if node.attrs["vector"]:
-        _vector_conv(asm, node, layer)
-        return
-    source = asm.get(node.inputs[0], Domain.AI)
-    target = asm.buffer(Memory.AI, U8, t.shape[1:], t)
-    if _ai_readers(asm, t):
-        asm.forms[id(t), Domain.AI] = target
-        asm.conv(layer, source, target, None, t)
+def run(asm: Assembler, node: Node) -> None:
+    """Append the steps of one operator."""
+    if node.op in ("Reshape", "KpuConcat"):
+        return  # the same bytes seen in another shape; a placement that happens when somebody reads it
+    if node.op != "KpuConv":
+        asm.steps.operator(asm, node)
+    elif node.attrs["vector"]:
+        _vector_layer(asm, node)
     else:
-        out = asm.buffer(Memory.MAIN, U8, t.shape[1:], t)
-        asm.forms[id(t), Domain.U8] = out
-        asm.conv(layer, source, target, out, t)
+        t = node.output
+        ai = _ai_readers(asm, t)
+        main = not ai or asm.wanted_in_main(t)
+        asm.steps.layer(asm, asm.q.layers[id(node)].layer, asm.get(node.inputs[0], Domain.AI), t, ai=ai, main=main)
 
 
 def _ai_readers(asm: Assembler, t: Tensor) -> bool:
@@ -44,265 +30,9 @@ def _ai_readers(asm: Assembler, t: Tensor) -> bool:
     )
 
 
-def _vector_conv(asm: Assembler, node: Node, layer: KpuLayer) -> None:
-    x, t = node.inputs[0], node.output
-    source = asm.get(x, Domain.U8)
-    k, n = layer.registers.i_ch_num, layer.registers.o_ch_num
-    first = node.attrs["offset"]
-    spread = Buffer(Memory.AI, U8, (k, 4, 4), f"{x.name}.4x4")
-    asm.act(lambda: p.KpuAddPadding(input=_from(source, first, k), output=spread.operand()), [source], [spread])
-    target = Buffer(Memory.AI, U8, (n, 4, 4), f"{t.name}.4x4")
-    wide = Buffer(Memory.MAIN, U8, (n, 4, 4), f"{t.name}.4x4")
-    asm.conv(layer, spread, target, wide, None)
-    out = asm.buffer(Memory.MAIN, U8, (n,), t)
-    asm.act(lambda: p.KpuRemovePadding(input=wide.operand(), output=out.operand()), [wide], [out], t)
-    asm.forms[id(t), Domain.U8] = out
-
-
-def kpu_concat(asm: Assembler, node: Node) -> None:
-    """Placement only; happens when somebody reads it."""
-
-
-def _u8(asm: Assembler, node: Node) -> tuple[Buffer, Buffer]:
-    """Return input and new output of a uint8 operator in main RAM."""
+def _vector_layer(asm: Assembler, node: Node) -> None:
+    t = node.output
     source = asm.get(node.inputs[0], Domain.U8)
-    out = asm.buffer(Memory.MAIN, U8, node.output.shape[1:], node.output)
-    asm.forms[id(node.output), Domain.U8] = out
-    return source, out
-
-
-def _f32(asm: Assembler, node: Node) -> tuple[Buffer, Buffer]:
-    """Return input and new output of a float operator."""
-    source = asm.get(node.inputs[0], Domain.F32)
-    out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
-    asm.forms[id(node.output), Domain.F32] = out
-    return source, out
-
-
-def max_pool(asm: Assembler, node: Node) -> None:
-    """Maximum, crop or strided slice: the runtime's pooling with a (possibly negative) padding."""
-    a = node.attrs
-    source, out = _u8(asm, node)
-    shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
-    kernel, stride, origin = a["kernel"][::-1], a["stride"][::-1], a["origin"][::-1]
-    asm.act(
-        lambda: p.QuantizedMaxPool(
-            input=source.operand(shape),
-            output=out.operand(size),
-            kernel=kernel,
-            stride=stride,
-            padding=(-origin[0], -origin[1]),
-        ),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def pad(asm: Assembler, node: Node) -> None:
-    """With zero point 0 the runtime's pooling pads (one pixel at the far edges); else rows are gathered."""
-    source, out = _u8(asm, node)
-    shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
-    top, left, bottom, right = node.attrs["pads"]
-    zp = asm.params(node.inputs[0]).zero_point
-    # A window that starts beyond the far edge makes the device runtime read outside the picture.
-    if zp == 0 and right <= 1 and bottom <= 1:
-        asm.act(
-            lambda: p.QuantizedMaxPool(
-                input=source.operand(shape),
-                output=out.operand(size),
-                kernel=(1, 1),
-                stride=(1, 1),
-                padding=(left, top),
-            ),
-            [source],
-            [out],
-            node.output,
-        )
-        return
-    width = size[2]
-    n = min(byte_count(source), max(top * width + left, right + left, right + bottom * width, 1))
-    filler = Buffer(Memory.MAIN, U8, (n,), f"{out.name}.filler")
-    table = bytes([zp]) * 256
-    asm.act(
-        lambda: p.Requantize(input=source.operand((n,)), output=filler.operand((n,)), table=table),
-        [source],
-        [filler],
-    )
-
-    def make() -> p.Step:
-        pieces: list[p.Operand] = []
-
-        def fill(count: int) -> None:
-            while count > 0:
-                pieces.append(p.Operand(Memory.MAIN, filler.start, U8, (min(count, n),)))
-                count -= n
-
-        c, h, w = shape
-        for i in range(c * h):
-            y = i % h
-            fill(left + (top * width if y == 0 else 0))
-            pieces.append(p.Operand(Memory.MAIN, source.start + i * w, U8, (w,)))
-            fill(right + (bottom * width if y == h - 1 else 0))
-        return p.Concat(inputs=tuple(pieces), output=out.operand((byte_count(out),)), quantized=True)
-
-    asm.act(make, [source, filler], [out], node.output)
-
-
-def resize(asm: Assembler, node: Node) -> None:
-    """Nearest neighbour."""
-    source, out = _u8(asm, node)
-    shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
-    asm.act(
-        lambda: p.ResizeNearest(input=source.operand(shape), output=out.operand(size)), [source], [out], node.output
-    )
-
-
-def table(asm: Assembler, node: Node) -> None:
-    """A function by table."""
-    source, out = _u8(asm, node)
-    n, table = int(np.prod(node.output.shape)), asm.q.tables[id(node)]
-    asm.act(
-        lambda: p.Requantize(input=source.operand((n,)), output=out.operand((n,)), table=table),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def global_average_pool(asm: Assembler, node: Node) -> None:
-    """Mean of each channel."""
-    source, out = _f32(asm, node)
-    _, c, h, w = node.inputs[0].shape
-    asm.act(
-        lambda: p.GlobalAveragePool(input=source.operand((c, h * w)), output=out.operand((c,))),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def average_pool(asm: Assembler, node: Node) -> None:
-    """Mean of windows."""
-    source, out = _f32(asm, node)
-    a = node.attrs
-    shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
-    asm.act(
-        lambda: p.AveragePool(
-            input=source.operand(shape),
-            output=out.operand(size),
-            kernel=a["kernel"][::-1],
-            stride=a["stride"][::-1],
-            padding=(a["pads"][1], a["pads"][0]),
-        ),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def fully_connected(asm: Assembler, node: Node) -> None:
-    """Float matrix product."""
-    source, out = _f32(asm, node)
-    w, b = (np.asarray(t.data, np.float32) for t in node.inputs[1:])
-    kind = ACTIVATIONS[CPU_FUNCTIONS.index(node.attrs["fn"])]
-    asm.act(
-        lambda: p.FullyConnected(
-            input=source.operand((w.shape[1],)),
-            output=out.operand((w.shape[0],)),
-            weights=w,
-            bias=b,
-            activation=kind,
-        ),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def softmax(asm: Assembler, node: Node) -> None:
-    """One step for each vector."""
-    source, out = _f32(asm, node)
-    length = node.attrs["length"]
-    count = int(np.prod(node.output.shape)) // length
-    for i in range(count):
-
-        def make(i: int = i) -> p.Step:
-            def part(b: Buffer) -> p.Operand:
-                return p.Operand(Memory.MAIN, b.start + 4 * i * length, F32, (length,))
-
-            return p.Softmax(input=part(source), output=part(out))
-
-        asm.act(make, [source], [out], node.output if i == count - 1 else None)
-
-
-def logistic(asm: Assembler, node: Node) -> None:
-    """Sigmoid of any number of values."""
-    source, out = _f32(asm, node)
-    n = int(np.prod(node.output.shape))
-    asm.act(lambda: p.Logistic(input=source.operand((n,)), output=out.operand((n,))), [source], [out], node.output)
-
-
-def add(asm: Assembler, node: Node) -> None:
-    """Float sum."""
-    a, b = (asm.get(t, Domain.F32) for t in node.inputs)
-    out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
-    asm.forms[id(node.output), Domain.F32] = out
-    n = int(np.prod(node.output.shape))
-    asm.act(
-        lambda: p.Add(input_a=a.operand((n,)), input_b=b.operand((n,)), output=out.operand((n,))),
-        [a, b],
-        [out],
-        node.output,
-    )
-
-
-def to_hwc(asm: Assembler, node: Node) -> None:
-    """CHW -> HWC."""
-    source, out = _f32(asm, node)
-    c, h, w = node.inputs[0].shape[1:]
-    asm.act(
-        lambda: p.Flatten(input=source.operand((c, h, w)), output=out.operand((h, w, c))),
-        [source],
-        [out],
-        node.output,
-    )
-
-
-def concat(asm: Assembler, node: Node) -> None:
-    """Copy floats one after the other."""
-    parts = [asm.get(t, Domain.F32) for t in node.inputs]
-    out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
-    asm.forms[id(node.output), Domain.F32] = out
-    sizes = [4 * int(np.prod(t.shape)) for t in node.inputs]
-
-    def make() -> p.Step:
-        return p.Concat(
-            inputs=tuple(b.operand((n,), U8) for b, n in zip(parts, sizes, strict=True)),
-            output=out.operand((sum(sizes),), U8),
-        )
-
-    asm.act(make, parts, [out], node.output)
-
-
-def _from(b: Buffer, first: int, count: int) -> p.Operand:
-    """Return ``count`` bytes of a uint8 buffer from element ``first`` on."""
-    return p.Operand(Memory.MAIN, b.start + first, U8, (count,))
-
-
-HANDLERS: Final[dict[str, Callable[[Assembler, Node], None]]] = {
-    "KpuConv": kpu_conv,
-    "KpuConcat": kpu_concat,
-    "CpuMaxPool": max_pool,
-    "CpuPad": pad,
-    "CpuResize": resize,
-    "CpuTable": table,
-    "CpuGlobalAveragePool": global_average_pool,
-    "CpuAveragePool": average_pool,
-    "CpuFullyConnected": fully_connected,
-    "CpuSoftmax": softmax,
-    "CpuLogistic": logistic,
-    "CpuAdd": add,
-    "CpuToHWC": to_hwc,
-    "CpuConcat": concat,
-}
+    out = asm.buffer(Memory.MAIN, U8, t.shape[1:], t)
+    asm.steps.vector_layer(asm, node, asm.q.layers[id(node)].layer, source, out)
+    asm.forms[id(t), Domain.U8] = out

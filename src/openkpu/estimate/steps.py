@@ -16,7 +16,9 @@ from openkpu.estimate.cpu import RUNTIMES, Rate, Runtime
 from openkpu.estimate.kpu import LayerTime, Work, layer_time
 from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kmodel import operators as ops
+from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import program as v3
+from openkpu.kmodel.nnil import instructions
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
 
 Part = tuple[Rate, float]
@@ -154,7 +156,7 @@ def _pool(s: v3.Pool2D, r: Runtime) -> Iterator[Part]:
     yield r.pool_tap, s.output.elements * prod(s.kernel)
 
 
-def _window(s: ops.ReduceWindow, r: Runtime) -> Iterator[Part]:
+def _window(s: ops.ReduceWindow | v4.NhwcReduceWindow, r: Runtime) -> Iterator[Part]:
     yield r.pool_output, s.output.elements
     yield r.pool_tap, s.output.elements * prod(s.kernel)
 
@@ -206,8 +208,14 @@ def _conv_transpose(s: ops.Conv2DTranspose, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.input.elements * s.weights.size / max(1, s.weights.shape[1] * s.groups)
 
 
-def _matmul(s: ops.MatMul, r: Runtime) -> Iterator[Part]:
+def _matmul(s: ops.MatMul | v4.QuantizedMatMul, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.input_a.elements * s.input_b.shape[-1]
+
+
+def _nnil(s: v4.NnilUnary, r: Runtime) -> Iterator[Part]:
+    slow = {f.value for f in ops.UnaryOp if f not in _SIMPLE}
+    for name, _ in instructions(s.code):  # each is a turn of the interpreter's loop
+        yield (r.exp if name in slow else r.unary), s.output.elements
 
 
 _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
@@ -249,5 +257,14 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     ops.Conv2D: _conv,
     ops.Conv2DTranspose: _conv_transpose,
     ops.MatMul: _matmul,
+    # V4 only
+    v4.QuantizedBinary: _each("quantized_add"),
+    v4.QuantizedConv2D: _conv,
+    v4.QuantizedMatMul: _matmul,
+    v4.TableLookup: _each("table"),
+    v4.NnilUnary: _nnil,
+    v4.NhwcConv2D: _conv,
+    v4.NhwcQuantizedConv2D: _conv,
+    v4.NhwcReduceWindow: _window,
 }
 """What each step type does."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openkpu.api import Model, read_file
 from openkpu.errors import InputError
@@ -64,10 +64,11 @@ def evaluate(
     dataset = load_classes(data, labels) if boxes is None else load_objects(data, annotations, labels)
     dataset = _limited(dataset, limit)
     chip = read_file(Path(kmodel))
-    shape = _input_shape(chip, kmodel)
+    shape, version = _input_shape(chip, kmodel)
     reference = None
     if model is not None:
-        reference = _float_model(model, shape, mean, std, input_range, input_shapes, outputs)
+        float_options = {"target": f"v{version}", "input_shapes": input_shapes, "outputs": outputs}
+        reference = _float_model(model, shape, mean, std, input_range, float_options)
     job = Job(chip, reference, boxes)
     record = nullcontext(None) if resume is None else Journal(Path(resume), _fingerprint(job, dataset))
     with record as journal:
@@ -121,7 +122,8 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
     return Dataset(tuple(dataset.items[i * n // limit] for i in range(limit)), dataset.labels, dataset.kind)
 
 
-def _input_shape(chip: bytes, where: str | os.PathLike[str]) -> tuple[int, ...]:
+def _input_shape(chip: bytes, where: str | os.PathLike[str]) -> tuple[tuple[int, ...], int]:
+    """Return the input's (c, h, w) and the kmodel's version."""
     from openkpu.api import load
 
     model: Model = load(chip)
@@ -134,7 +136,7 @@ def _input_shape(chip: bytes, where: str | os.PathLike[str]) -> tuple[int, ...]:
             why="; ".join(f"{o.dtype.value} {o.shape}" for o in model.inputs),
             fix="evaluation runs models of pictures with 1 or 3 channels",
         )
-    return shape
+    return shape, model.version
 
 
 def _float_model(
@@ -143,13 +145,12 @@ def _float_model(
     mean: Sequence[float] | float | None,
     std: Sequence[float] | float | None,
     input_range: tuple[float, float] | None,
-    input_shapes: Mapping[str, Sequence[int]] | None,
-    outputs: Sequence[str] | None,
+    options: Mapping[str, Any],
 ) -> FloatModel:
-    from openkpu.compiler import front_end, input_params
+    from openkpu.compiler import front_end, pixels
     from openkpu.float.export import to_onnx
 
-    graph, _, _ = front_end(path, input_shapes=input_shapes, outputs=outputs)
+    graph, _, _ = front_end(path, **options)
     if graph.inputs[0].shape[1:] != shape:
         raise InputError(
             "E431",
@@ -158,7 +159,8 @@ def _float_model(
             why=f"the model takes {graph.inputs[0].shape[1:]}, the kmodel {shape}",
             fix="give the model that the kmodel was made from",
         )
-    params = input_params(graph.inputs[0].shape, mean, std, input_range)
+    params = pixels(graph, mean, std, input_range)
+    assert params is not None  # its input is a picture, as the kmodel's is
     onnx = to_onnx(graph).SerializeToString()
     return FloatModel(onnx, tuple(float(v) for v in params.scale), tuple(float(v) for v in params.bias))
 

@@ -20,12 +20,15 @@ VERSION: Final = "0.1.0"
 MAX_BYTES: Final = 1 << 20
 MAX_ENTRIES: Final = 1000
 
+# Nothing here backtracks (possessive repeats), and a text or comment that never ends reaches to the end of the file:
+# the time stays proportional to the size, whatever the file holds.
+_COMMENT: Final = r"//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)"
 _TOKENS: Final = re.compile(
-    r'(?P<text>"(?:\\.|[^"\\])*")'
-    r"|(?P<comment>//[^\n]*|/\*.*?\*/)"
+    r'(?P<text>"(?:\\.?|[^"\\])*+(?:"|\Z))'
+    rf"|(?P<comment>{_COMMENT})"
     r"|(?P<hex>\b0[xX][0-9a-fA-F]+\b)"
     r"|(?P<zeros>\b0+(?=\d))"
-    r"|(?P<comma>,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}]))",
+    rf"|(?P<comma>,(?=(?:\s|{_COMMENT})*+[\]}}]))",
     re.DOTALL,
 )
 
@@ -101,6 +104,8 @@ def _address(name: str, value: Any) -> int:
             value = int(value.strip(), 0)
         except ValueError:
             value = repr(value)
+    if isinstance(value, int) and value.bit_length() > 32:
+        raise _bad("is damaged", f"the address of {name} has more than 32 bits")
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise _bad("is damaged", f"the address of {name} is {value}, a byte address such as 3145728 is needed")
     return value

@@ -167,7 +167,8 @@ def simple(op: str, *attrs: str, **fixed: Any) -> Exporter:
 
 for _op in (
     "GlobalAveragePool", "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Abs", "Neg", "Exp", "Log", "Sqrt",
-    "Floor", "Ceil", "Erf", "Reciprocal", "PRelu", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "MatMul",
+    "Floor", "Ceil", "Erf", "Reciprocal", "Sin", "Cos", "Round", "Sign", "PRelu", "Add", "Sub", "Mul", "Div", "Min",
+    "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
 for _op in ("LeakyRelu", "Elu"):
@@ -175,6 +176,13 @@ for _op in ("LeakyRelu", "Elu"):
 exporter("HardSigmoid")(simple("HardSigmoid", "alpha", "beta"))
 exporter("Softmax")(simple("Softmax", "axis"))
 exporter("Concat")(simple("Concat", "axis"))
+exporter("LpNormalization")(simple("LpNormalization", "axis", "p"))
+exporter("SpaceToDepth")(simple("SpaceToDepth", "blocksize"))
+exporter("DepthToSpace")(simple("DepthToSpace", "blocksize", "mode"))
+for _op in ("ArgMax", "ArgMin"):
+    exporter(_op)(simple(_op, "axis", "keepdims", "select_last_index"))
+for _op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare"):
+    exporter(_op)(simple(_op, "axes", "keepdims"))
 exporter("Transpose")(simple("Transpose", "perm"))
 exporter("BatchNormalization")(simple("BatchNormalization", "epsilon"))
 exporter("Gemm")(simple("Gemm", transB=1))
@@ -234,6 +242,15 @@ def _reshape(node: Node, emit: Emitter) -> None:
     emit.node("Reshape", [node.inputs[0].name, shape], [node.output.name])
 
 
+@exporter("ReduceSum", "Tile", "Expand")
+def _with_list(node: Node, emit: Emitter) -> None:
+    """Operators that take their list of numbers as an input in opset 17."""
+    name = {"ReduceSum": "axes", "Tile": "repeats", "Expand": "shape"}[node.op]
+    values = emit.const(f"{node.output.name}.{name}", _int64(node.attrs[name]))
+    attrs = {"keepdims": node.attrs["keepdims"]} if node.op == "ReduceSum" else {}
+    emit.node(node.op, [node.inputs[0].name, values], [node.output.name], **attrs)
+
+
 @exporter("Slice")
 def _slice(node: Node, emit: Emitter) -> None:
     bounds = [emit.const(f"{node.output.name}.{k}", _int64(node.attrs[k])) for k in ("starts", "ends", "axes", "steps")]
@@ -248,3 +265,18 @@ def _resize(node: Node, emit: Emitter) -> None:
         "Resize", [node.inputs[0].name, "", "", sizes], [node.output.name],
         mode=a["mode"], coordinate_transformation_mode=a["coordinate"], nearest_mode=a["rounding"],
     )  # fmt: skip
+
+
+@exporter("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+def _reduce(node: Node, emit: Emitter) -> None:
+    """These keep ONNX's own form: the axes are an attribute or a constant input."""
+    x, out = node.inputs[0], node.output.name
+    given = node.attrs.get("axes")
+    if len(node.inputs) > 1:
+        given = np.asarray(node.inputs[1].data).reshape(-1).tolist()
+    axes = [int(a) for a in given] if given is not None and len(given) else list(range(len(x.shape)))
+    keep = int(node.attrs.get("keepdims", 1))
+    if node.op == "ReduceSum":
+        emit.node(node.op, [x.name, emit.const(f"{out}.axes", _int64(axes))], [out], keepdims=keep)
+    else:
+        emit.node(node.op, [x.name], [out], axes=axes, keepdims=keep)

@@ -46,6 +46,8 @@ UNARY: Final = {
     "Floor": np.floor,
     "Ceil": np.ceil,
     "Reciprocal": lambda x: 1 / x,
+    "Rsqrt": lambda x: 1 / np.sqrt(x),
+    "Square": np.square,
 }
 """Functions of one argument that stay nodes of an expression; the others are written with these."""
 
@@ -115,6 +117,21 @@ def clip(x: Expr, low: float, high: float) -> Expr:
     if not math.isinf(high):
         x = Expr("Min", (x, const(high)))
     return x
+
+
+def limits(fn: Expr) -> tuple[float, float] | None:
+    """Return (low, high) of a function that only limits its variable; None for any other."""
+    low, high = -math.inf, math.inf
+    while fn.op in ("Min", "Max"):
+        inner, bound = fn.args if fn.args[1].op == "const" else fn.args[::-1]
+        if bound.op != "const":
+            return None
+        if fn.op == "Min":
+            high = max(low, min(high, bound.value))
+        else:
+            low = min(high, max(low, bound.value))
+        fn = inner
+    return (low, high) if fn.op == "x" else None
 
 
 def from_op(op: str, attrs: dict[str, Any]) -> Expr | None:

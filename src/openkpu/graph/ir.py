@@ -28,6 +28,13 @@ Softmax             x                    axis (>= 0)
 Resize              x                    mode ("nearest", "linear"), coordinate ("asymmetric", "half_pixel",
                                          "align_corners", "pytorch_half_pixel"), rounding ("floor", ...)
 Slice               x                    starts, ends, steps, axes
+DepthToSpace        x                    blocksize, mode ("DCR", "CRD"); SpaceToDepth: blocksize
+ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare
+                    x                    axes, keepdims; over H and W of a picture the first four become poolings
+ArgMax ArgMin       x                    axis, keepdims, select_last_index; the result is int64
+LpNormalization     x                    axis, p (1 or 2)
+Sin Cos Round Sign  x
+Tile Expand         x                    repeats; shape
 =================== ==================== ==========================================================================
 
 Anything else an importer meets stays an op under its own ONNX name, for the lowering to refuse by name.
@@ -90,6 +97,14 @@ class Node:
         return f"{self.op} '{self.source[-1] if self.source else self.outputs[0].name}'"
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the uint8 form of a tensor stands for: ``real = scale * (q - zero_point)``, zero_point in 0..255."""
+
+    scale: float
+    zero_point: int
+
+
 @dataclass(eq=False, slots=True)
 class Graph:
     """Nodes in execution order, with the graph's inputs and outputs."""
@@ -98,6 +113,8 @@ class Graph:
     outputs: list[Tensor]
     nodes: list[Node]
     name: str = "model"
+    scales: dict[str, Scale] = field(default_factory=dict)
+    """Of a model that came quantised: tensor name -> its quantisation. Names survive passes and lowering."""
 
     def consumers(self, tensor: Tensor) -> list[Node]:
         """Nodes that read ``tensor``, each once, in order."""

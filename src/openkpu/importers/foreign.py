@@ -1,4 +1,4 @@
-"""Files that are no ONNX: what they are, by their first bytes or else their extension, and how to get an ONNX.
+"""What kind of file a model is, by its first bytes or else its extension; for kinds that are no model, what to do.
 
 No ONNX file begins with any of these bytes: as protobuf they would be field number 0, or a field that ModelProto lacks.
 """
@@ -25,21 +25,20 @@ _TORCH: Final = Foreign(
     'torch.onnx.export(model.eval(), torch.zeros(1, 3, HEIGHT, WIDTH), "model.onnx")',
 )
 _PICKLE: Final = Foreign("a Python pickle, probably a PyTorch file", _TORCH.fix)
-_TFLITE: Final = Foreign(
-    "a TensorFlow Lite model",
-    "python -m tf2onnx.convert --tflite model.tflite --output model.onnx (of a float model, not a quantised one)",
-)
+_TFLITE: Final = Foreign("a damaged TensorFlow Lite file (its mark TFL3 is missing)", "copy or convert the model again")
 _KERAS: Final = Foreign(
     "a Keras model or other HDF5 file (.h5, .keras)",
-    "in Python: tf2onnx.convert.from_keras(tf.keras.models.load_model(PATH), output_path='model.onnx')",
+    'in Python: keras.models.load_model(PATH).export("model.onnx", format="onnx"), '
+    "or tf.lite.TFLiteConverter.from_keras_model(...)",
 )
 _KMODEL: Final = Foreign(
     "a kmodel: compiled already",
-    "`kpu inspect FILE` and `kpu run FILE PICTURE` take it; here the float model it was made from is needed, as ONNX",
+    "`kpu inspect FILE` and `kpu run FILE PICTURE` take it; "
+    "here the model it was made from is needed (ONNX, TFLite, Caffe)",
 )
-_PICTURE: Final = Foreign("a picture", "give the model (ONNX) first, and pictures to --calibration or --data")
-_ZIP: Final = Foreign("a zip file", "unpack it and give the .onnx inside")
-_ARRAYS: Final = Foreign("a file of NumPy arrays", "give the model (ONNX) first, and arrays to --calibration or --data")
+_PICTURE: Final = Foreign("a picture", "give the model first, and pictures to --calibration or --data")
+_ZIP: Final = Foreign("a zip file", "unpack it and give the model inside (.onnx, .tflite)")
+_ARRAYS: Final = Foreign("a file of NumPy arrays", "give the model first, and arrays to --calibration or --data")
 _POINTER: Final = Foreign("a Git LFS pointer: the model itself was not downloaded", "run `git lfs pull`")
 _PAGE: Final = Foreign("a web page", "download the model file itself (on GitHub: the button 'raw')")
 
@@ -68,10 +67,25 @@ _EXTENSIONS: Final[dict[str, Foreign]] = {
 }
 
 
+def is_tflite(data: bytes) -> bool:
+    """Whether the bytes are a TensorFlow Lite model."""
+    return data[4:8] == b"TFL3"
+
+
+def is_caffe(data: bytes, where: str) -> bool:
+    """Whether a file is one of the two of a Caffe model.
+
+    By its extension; bytes without one by what they begin with: the net's name and layers, which ModelProto of ONNX
+    (whose first field is a number) does not have there.
+    """
+    suffix = PurePath(where).suffix.lower()
+    if suffix in (".prototxt", ".caffemodel", ".pbtxt"):
+        return by_bytes(data) is None
+    return suffix == "" and data[:1] == b"\x0a" and b"Convolution" in data[:65536]
+
+
 def by_bytes(data: bytes) -> Foreign | None:
     """Say what the bytes of a whole file are, None where they may be ONNX."""
-    if data[4:8] == b"TFL3":
-        return _TFLITE
     if data[:4] == b"PK\x03\x04":
         return _zip(data)
     return next((kind for head, kind in _HEADS if data.startswith(head)), None)

@@ -16,12 +16,13 @@ import numpy as np
 from openkpu.errors import FileFormatError, InputError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor
-from openkpu.importers import onnx_movement, onnx_ops, onnx_pool
+from openkpu.importers import onnx_movement, onnx_ops, onnx_pool, onnx_reduce
+from openkpu.importers.finish import finish
 from openkpu.importers.onnx_call import HANDLERS, Builder, Call, attributes
 from openkpu.importers.onnx_file import opset_of, read_model
 from openkpu.importers.onnx_fold import array_of, can_fold, fold, keep_name
 
-_HANDLER_MODULES: Final = (onnx_movement, onnx_ops, onnx_pool)
+_HANDLER_MODULES: Final = (onnx_movement, onnx_ops, onnx_pool, onnx_reduce)
 """Importing them fills ``HANDLERS``."""
 _QUANTIZED: Final = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
@@ -218,47 +219,30 @@ class _File:
 
     def finish(self, builder: Builder, name: str) -> Graph:
         """Collect inputs and outputs under the file's names."""
-        results: list[Tensor] = []
-        used: set[int] = set()
-        wanted = set(self.outputs)
-        for output in self.outputs:
-            t = builder.values.get(output)
-            if t is None or t.is_constant:
-                raise UnsupportedError(
-                    "E271", f"output '{output}' does not depend on the input", where=self.where,
-                    why="it is a constant" if t is not None else "this importer does not give it",
-                    fix="leave it out: outputs=[...]",
-                )  # fmt: skip
-            if t.name != output:
-                shared = t.producer is None or t.name in wanted or id(t) in used
-                if shared:
-                    call = Call(builder, _named("Reshape", output), {}, [t])
-                    t = call.emit("Reshape", [t], t.shape, shape=t.shape)
-                else:
-                    t.name = output
-            results.append(t)
-            used.add(id(t))
-        graph = Graph([builder.values[n] for n in self.inputs], results, builder.nodes, name)
-        graph.sort()
-        graph.validate()
-        return graph
+        results = {n: builder.values.get(n) for n in self.outputs}
+        return finish(builder, [builder.values[n] for n in self.inputs], results, self.where, name)
 
 
 def _run(builder: Builder, nodes: Iterable[Any]) -> None:
     """Import nodes one after the other."""
     for proto in nodes:
         inputs = [_value(builder, proto, n) if n else None for n in proto.input]
-        call = Call(builder, proto, attributes(proto), inputs)
-        if not any(call.outputs):
-            continue
-        try:
-            _import(call)
-        except OpenKPUError:
-            raise
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # a damaged file can contradict itself in more ways than the handlers check one by one
-            why = f"{error}; inputs {call.shapes()}"
-            raise call.damaged(f"the parts of this {call.op} do not fit together", why) from error
+        import_node(builder, proto, inputs)
+
+
+def import_node(builder: Builder, proto: Any, inputs: list[Tensor | None]) -> None:
+    """Import one node of ONNX, whose outputs are bound to their names afterwards."""
+    call = Call(builder, proto, attributes(proto), inputs)
+    if not any(call.outputs):
+        return
+    try:
+        _import(call)
+    except OpenKPUError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # a damaged file can contradict itself in more ways than the handlers check one by one
+        why = f"{error}; inputs {call.shapes()}"
+        raise call.damaged(f"the parts of this {call.op} do not fit together", why) from error
 
 
 def _import(call: Call) -> None:
@@ -350,10 +334,6 @@ def _check_batch(one: Builder, many: Builder, batch: int) -> None:
                 why=f"shape {t.shape} became {small.shape} with batch 1",
                 fix="export with batch 1",
             )
-
-
-def _named(op: str, name: str) -> Any:
-    return require("onnx.helper", "onnx").make_node(op, [], [name], name=name)
 
 
 def _label(node: Any) -> str:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from openkpu.errors import FileFormatError, OpenKPUError, SetupError, UnsupportedError
+from openkpu.errors import FileFormatError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
 from openkpu.importers import foreign
+from openkpu.importers.read import MAX_BYTES, read_bytes, too_large
 
-MAX_BYTES: Final = 512 << 20  # the largest flash of a K210 board holds 16 MiB, at most 64 MiB of float weights
 MAX_NODES: Final = 100_000
 MIN_OPSET: Final = 7  # older operators broadcast and normalise by other rules
 
@@ -25,11 +25,11 @@ def read_model(source: str | os.PathLike[str] | bytes) -> tuple[Any, str, str]:
         data, where, name, folder = source, "bytes in memory", "model", None
     else:
         path = Path(source)
-        data, where, name, folder = _read(path), str(path), path.stem, path.parent
+        data, where, name, folder = read_bytes(path), str(path), path.stem, path.parent
     if not data:
         raise FileFormatError("E150", "the file is empty", where=where, fix="export the model again")
     if len(data) > MAX_BYTES:
-        raise _too_large(len(data), where)
+        raise too_large(len(data), where)
     if kind := foreign.by_bytes(data):
         raise _foreign(kind, where)
     try:
@@ -63,32 +63,8 @@ def opset_of(model: Any) -> int:
     return max(versions, default=0)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            why = "it is a folder" if path.is_dir() else "nothing has this name"
-            raise SetupError("E510", f"there is no file {path}", where=str(path), why=why, fix="check the path")
-        if path.stat().st_size > MAX_BYTES:
-            raise _too_large(path.stat().st_size, str(path))
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise SetupError(
-            "E510", f"the file {path} cannot be read", where=str(path), why=str(error), fix="check the path"
-        ) from error
-
-
 def _foreign(kind: foreign.Foreign, where: str) -> OpenKPUError:
-    return FileFormatError("E149", f"this is {kind.title}, not an ONNX model", where=where, fix=kind.fix)
-
-
-def _too_large(size: int, where: str) -> OpenKPUError:
-    return FileFormatError(
-        "E158",
-        "the model is too large for this chip",
-        where=where,
-        why=f"{size} bytes; the limit is {MAX_BYTES}",
-        fix="check the path; a K210 board has 16 MiB of flash at most",
-    )
+    return FileFormatError("E149", f"this is {kind.title}, not a model that can be read", where=where, fix=kind.fix)
 
 
 def _too_many(count: int, where: str) -> OpenKPUError:
@@ -128,7 +104,7 @@ def _load_external(onnx: Any, model: Any, folder: Path | None, where: str) -> No
             info = helper.ExternalDataInfo(tensor)
             total += info.length or (folder / info.location).stat().st_size
             if total > MAX_BYTES:
-                raise _too_large(total, where)
+                raise too_large(total, where)
             helper.load_external_data_for_tensor(tensor, str(folder))
         except OpenKPUError:
             raise

@@ -260,7 +260,40 @@ def expand(call: Call) -> None:
     """To the shape it has already: vanishes."""
     if call.has(1) and call.input(1).data is not None:
         target = call.const_ints(1, "shape")
-        if np.broadcast_shapes(call.x.shape, target) == call.x.shape:
+        shape = np.broadcast_shapes(call.x.shape, target)
+        if shape == call.x.shape:
             call.alias(call.x)
-            return
+        else:
+            call.emit("Expand", [call.x], shape, shape=tuple(shape))
+        return
     keep_name(call)
+
+
+@handles("DepthToSpace", "SpaceToDepth")
+def depth(call: Call) -> None:
+    """Blocks of pixels to channels and back; DCR keeps the block's position before the channel, CRD behind it."""
+    x, block = call.x, call.integer("blocksize", 0)
+    if len(x.shape) != 4 or block < 1:
+        raise call.damaged(f"{call.op} with blocks of {block}")
+    n, c, h, w = x.shape
+    if call.op == "SpaceToDepth":
+        if h % block or w % block:
+            raise call.damaged(f"blocks of {block} do not divide {h}x{w}")
+        call.emit(call.op, [x], (n, c * block * block, h // block, w // block), blocksize=block)
+        return
+    mode = call.string("mode", "DCR")
+    if c % (block * block) or mode not in ("DCR", "CRD"):
+        raise call.damaged(f"DepthToSpace of {c} channels with blocks of {block} and mode '{mode}'")
+    call.emit(call.op, [x], (n, c // (block * block), h * block, w * block), blocksize=block, mode=mode)
+
+
+@handles("Tile")
+def tile(call: Call) -> None:
+    """Copies one after the other along each axis."""
+    x, repeats = call.x, call.const_ints(1, "repeats")
+    if len(repeats) != len(x.shape) or min(repeats, default=1) < 1:
+        raise call.damaged(f"Tile of {len(x.shape)} dimensions by {repeats}")
+    if all(r == 1 for r in repeats):
+        call.alias(x)
+        return
+    call.emit("Tile", [x], [d * r for d, r in zip(x.shape, repeats, strict=True)], repeats=tuple(repeats))

@@ -194,7 +194,7 @@ def _scaled(data: NDArray[Any], factor: float) -> NDArray[np.float32]:
 
 @handles(
     "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Mish", "Abs", "Neg", "Exp", "Log", "Sqrt", "Floor", "Ceil",
-    "Erf", "Reciprocal",
+    "Erf", "Reciprocal", "Sin", "Cos", "Round", "Sign",
 )  # fmt: skip
 def unary(call: Call) -> None:
     """Functions of one input without parameters."""

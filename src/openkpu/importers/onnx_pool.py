@@ -1,15 +1,17 @@
-"""Handlers of poolings, reductions over the picture, and resizes."""
+"""Handlers of poolings and resizes."""
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.importers.onnx_call import Call, handles
-from openkpu.importers.onnx_fold import keep_name
 from openkpu.importers.onnx_window import kernel_of, nearest_pixel, source_coordinate, window
+
+NEAREST: Final = ("floor", "ceil", "round_prefer_ceil")
 
 
 def _picture(call: Call) -> tuple[int, int]:
@@ -57,39 +59,6 @@ def global_pool(call: Call) -> None:
         call.emit("GlobalAveragePool", [call.x], shape)
     else:
         call.emit("MaxPool", [call.x], shape, kernel=size, strides=(1, 1), pads=(0, 0, 0, 0))
-
-
-@handles("ReduceMean", "ReduceMax")
-def reduce(call: Call) -> None:
-    """Over H, W or both of a picture this is a pooling; other reductions keep their name."""
-    x, given = call.x, call.axes()
-    rank, keep = len(x.shape), call.integer("keepdims", 1)
-    if keep not in (0, 1):
-        raise call.damaged(f"keepdims is {keep}, not 0 or 1")
-    if not given:
-        if call.integer("noop_with_empty_axes", 0):
-            call.alias(x)
-            return
-        given = list(range(rank))
-    axes = {call.axis(a, rank) for a in given}
-    kept = tuple(1 if i in axes else d for i, d in enumerate(x.shape))
-    axes = {a for a in axes if x.shape[a] != 1} or axes
-    if rank != 4 or not axes <= {2, 3} or x.dtype != "float32":
-        keep_name(call)
-        return
-    final = kept if call.integer("keepdims", 1) else tuple(
-        d for i, d in enumerate(x.shape) if i not in {call.axis(a, rank) for a in given}
-    )  # fmt: skip
-    add = call.emit if final == kept else call.step
-    kernel = tuple(x.shape[i] if i in axes else 1 for i in (2, 3))
-    if call.op == "ReduceMax":
-        t = add("MaxPool", [x], kept, kernel=kernel, strides=(1, 1), pads=(0, 0, 0, 0))
-    elif kernel == x.shape[2:]:
-        t = add("GlobalAveragePool", [x], kept)
-    else:
-        t = add("AveragePool", [x], kept, kernel=kernel, strides=(1, 1), pads=(0, 0, 0, 0), count_include_pad=0)
-    if final != kept:
-        call.emit("Reshape", [t], final, shape=final)
 
 
 @handles("Resize", "Upsample")
@@ -156,7 +125,7 @@ def _plain(call: Call, mode: str, kind: str, rounding: str, sizes: list[int], sc
             wanted = [nearest_pixel(c, rounding, n) for c, n in zip(coordinates(kind, scales), n_in[2:], strict=True)]
         except KeyError:
             raise call.damaged(f"nearest_mode '{rounding}' does not exist") from None
-        for k, r in (("asymmetric", "floor"), (kind, rounding), ("half_pixel", "floor"), ("half_pixel", "ceil")):
+        for k, r in (("asymmetric", "floor"), (kind, rounding), *(("half_pixel", r) for r in NEAREST)):
             if k not in ("asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel"):
                 continue
             got = [nearest_pixel(c, r, n) for c, n in zip(coordinates(k, whole), n_in[2:], strict=True)]

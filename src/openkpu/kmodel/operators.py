@@ -34,7 +34,8 @@ class BinaryOp(Enum):
     MIN = 4
     MAX = 5
     POW = 6
-    """V5 only."""
+    """From here on V5 only."""
+    LOGICAL_AND = 12
 
 
 class UnaryOp(Enum):
@@ -152,13 +153,18 @@ class TransposeTensor(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PadTensor(Step):
-    """Add ``value`` before and after each dimension; negative pads crop. V5 also has the modes edge and reflect."""
+    """Add ``value`` before and after each dimension; negative pads crop.
+
+    V5 also has the modes "reflect", "symmetric" and "edge", and ``interior``: so many values between neighbours of each
+    dimension, put there before the other pads (none where it is empty).
+    """
 
     input: Operand
     output: Operand
     pads: tuple[Pair, ...]
     value: float = 0.0
     mode: str = "constant"
+    interior: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

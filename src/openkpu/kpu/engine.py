@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
@@ -83,6 +84,14 @@ def run_layer(
     layer.cache[isa] = packed = _pack(layer, isa)
     packed.run(ai_ram, threads, out)
     return out
+
+
+def bound_layer(
+    layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, out: NDArray[np.uint8] | None = None
+) -> Callable[[], object] | None:
+    """Return what runs a layer on these arrays again, without the checks; None before ``run_layer`` has run it so."""
+    packed: Any = layer.cache.get(default_isa())
+    return None if packed is None else functools.partial(packed.run, ai_ram, threads, out)
 
 
 def _pack(layer: KpuLayer, isa: str) -> Any:

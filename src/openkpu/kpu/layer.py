@@ -74,13 +74,17 @@ class ActivationTable:
     y_mul: NDArray[np.int64]
     shift: NDArray[np.int64]
     bias: NDArray[np.int64]
+    unused: NDArray[np.uint64] | None = field(default=None, kw_only=True)
+    """Bits 60..63 of the words as found in a file (garbage in V4 files); kept so that re-writing is exact."""
 
     @classmethod
     def decode(cls, data: bytes) -> ActivationTable:
         """Read 144 bytes."""
         raw = np.frombuffer(data, "<u8", ACTIVATION_SEGMENTS).astype(np.uint64)
         bias = np.frombuffer(data, np.uint8, ACTIVATION_SEGMENTS, ACTIVATION_SEGMENTS * 8).astype(np.int64)
-        return cls(_signed(raw, 24, 36), _signed(raw, 8, 16), (raw & np.uint64(0xFF)).astype(np.int64), bias)
+        top = raw & np.uint64(0xF << 60)
+        shift = (raw & np.uint64(0xFF)).astype(np.int64)
+        return cls(_signed(raw, 24, 36), _signed(raw, 8, 16), shift, bias, unused=top if top.any() else None)
 
     def encode(self) -> bytes:
         """Write 144 bytes; ``ValueError`` when a value does not fit its field."""
@@ -92,7 +96,9 @@ class ActivationTable:
         ):
             if a.shape != (ACTIVATION_SEGMENTS,) or a.min() < low or a.max() > high:
                 raise ValueError(f"{name} {a.tolist()} is outside {low}..{high}")
-        word = self.shift | (self.y_mul & 0xFFFF) << 8 | (self.x_start & ((1 << 36) - 1)) << 24
+        word = (self.shift | (self.y_mul & 0xFFFF) << 8 | (self.x_start & ((1 << 36) - 1)) << 24).astype(np.uint64)
+        if self.unused is not None:
+            word |= self.unused
         return word.astype("<u8").tobytes() + self.bias.astype(np.uint8).tobytes()
 
 

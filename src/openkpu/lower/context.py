@@ -15,6 +15,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, ai_ram, channels_per_load
 from openkpu.lower.ops import POOLS
+from openkpu.lower.target import V3, Target
 from openkpu.lower.view import View
 
 Value = View | Tensor
@@ -43,6 +44,7 @@ class Context:
 
     source: Graph
     users: dict[int, list[Node]]
+    target: Target = V3
     values: dict[int, Value] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)

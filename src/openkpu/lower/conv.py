@@ -297,6 +297,8 @@ def _may_join_add(ctx: Context, node: Node) -> bool:
     user = ctx.only_user(node.output)
     if user is None or user.op not in ("Add",) or any(t.is_constant for t in user.inputs):
         return False
+    if node.output.name in ctx.source.scales:
+        return False  # the model came quantised: this value has integers of its own
     a = node.attrs
     k = node.inputs[1].shape[2:]
     return bool(

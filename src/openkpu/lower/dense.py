@@ -54,7 +54,9 @@ def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArra
     stem = tail.end.name
     ctx.done |= {id(m) for m in tail.nodes}
     on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
-    fits = x.producer is not None and k <= MOST_PARTS * MAX_CHANNELS
+    # a model that came quantised has no ranges for partial sums
+    parts = 1 if ctx.source.scales.get(node.output.name) or ctx.source.scales.get(stem) else MOST_PARTS
+    fits = x.producer is not None and k <= parts * MAX_CHANNELS
     note = f"{k} -> {n}: CPU {on_cpu / 1000:.2f} ms, KPU {on_kpu / 1000:.2f} ms"
     if not fits or on_cpu <= on_kpu:
         fn = tail.fn if tail.fn in CPU_FUNCTIONS else None

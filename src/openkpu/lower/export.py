@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from openkpu.float.export import Emitter, Exporter, exporter
-from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
+from openkpu.lower import export_tensor
+from openkpu.lower.expression import expression
 from openkpu.lower.ops import POOLS
 
 
@@ -20,38 +21,6 @@ def pre_name(out: Tensor) -> str:
 def full_name(out: Tensor) -> str:
     """Return the name under which the export shows a KPU layer's value before an averaging pooling."""
     return f"{out.name}.full"
-
-
-def expression(emit: Emitter, expr: Expr, x: str, out: str) -> None:
-    """Emit ``out = expr(x)``."""
-    names: dict[Expr, str] = {}
-
-    def visit(e: Expr, result: str | None = None) -> str:
-        if e.op == "x":
-            if result is None:
-                return x
-            emit.node("Identity", [x], [result])
-            return result
-        if e.op == "const":
-            value: str = emit.const(f"{out}.const", np.float32(e.value))
-            if result is None:
-                return value
-            emit.node("Identity", [value], [result])
-            return result
-        if result is None and e in names:
-            return names[e]
-        args = [visit(a) for a in e.args]
-        name: str = result or emit.temp(out)
-        if e.op == "where_positive":
-            positive = emit.temp(out)
-            emit.node("Greater", [args[0], emit.const(f"{out}.zero", np.float32(0))], [positive])
-            emit.node("Where", [positive, args[1], args[2]], [name])
-        else:
-            emit.node(e.op, args, [name])
-        names[e] = name
-        return name
-
-    visit(expr, out)
 
 
 def kpu_conv(node: Node, emit: Emitter) -> None:
@@ -269,5 +238,5 @@ EXPORTERS: Final[dict[str, Exporter]] = {
 
 def register_exporters() -> None:
     """Make the float reference know the lowered operators."""
-    for op, function in EXPORTERS.items():
+    for op, function in (EXPORTERS | export_tensor.EXPORTERS).items():
         exporter(op)(function)

@@ -23,8 +23,11 @@ from openkpu.lower.movement import (
     lower_softmax,
     lower_transpose,
 )
+from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_global_average_pool, lower_pool
 from openkpu.lower.tail import kpu_pool
+from openkpu.lower.target import V3, Target, elsewhere
+from openkpu.lower.tensor import lower_tensor
 from openkpu.lower.view import View
 
 
@@ -73,32 +76,33 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
 
 WAYS_ROUND: Final = {
     "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
-    "Mul": "V3 cannot multiply two computed tensors (squeeze-and-excite needs V4 or V5)",
-    "Slice": "end the model before it (outputs=[...])",
+    "Mul": "leave squeeze-and-excite out of the model",
 }
 
 
-def lower(graph: Graph, *, refused: list[OpenKPUError] | None = None) -> tuple[Graph, list[Decision]]:
-    """Lower a canonical float graph for kmodel V3.
+def lower(
+    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None
+) -> tuple[Graph, list[Decision]]:
+    """Lower a canonical float graph for a kmodel version.
 
     Returns the lowered graph (operators of ``lower.ops``) and the decisions, in the order of the source's layers.
     Raises ``UnsupportedError`` for operators that have no lowering (all of them) and for the first layer that does not
     fit. With a list ``refused`` nothing is raised: the errors go there, the layers into the decisions as "not
     possible", and the lowered graph is for looking at only.
     """
-    unknown = [n for n in graph.nodes if n.op not in LOWERING]
+    unknown = [n for n in graph.nodes if n.op not in LOWERING and not target.has(n.op)]
     if unknown and refused is None:
-        lines = "; ".join(f"{n.label} ({WAYS_ROUND.get(n.op, 'no lowering for kmodel V3')})" for n in unknown[:20])
+        lines = "; ".join(f"{n.label} ({_way_round(n, target) or 'no lowering'})" for n in unknown[:20])
         more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         raise UnsupportedError(
             "E200",
-            f"{len(unknown)} layer(s) with operators that kmodel V3 does not have",
+            f"{len(unknown)} layer(s) with operators that {target.title} does not have",
             where=lines + more,
-            why=f"V3 has: {', '.join(sorted(LOWERING))}",
+            why=f"V{target.version} has: {', '.join(sorted({*LOWERING, *target.tensor_ops}))}",
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
     register_exporters()
-    ctx = Context(graph, graph.users())
+    ctx = Context(graph, graph.users(), target)
     for t in graph.inputs:
         ctx.names.add(t.name)
         ctx.values[id(t)] = View.whole(t) if len(t.shape) == 4 and t.shape[2:] != (1, 1) else t
@@ -110,15 +114,7 @@ def lower(graph: Graph, *, refused: list[OpenKPUError] | None = None) -> tuple[G
             for t in node.inputs:
                 lower_deferred(ctx, t)
         try:
-            if node.op not in LOWERING:
-                raise UnsupportedError(
-                    "E200",
-                    f"operator {node.op}",
-                    where=node.label,
-                    why="kmodel V3 has no such operator",
-                    fix=WAYS_ROUND.get(node.op, "replace it, or end the model before it with outputs=[...]"),
-                )
-            LOWERING[node.op](ctx, node)
+            _lower_node(ctx, node)
         except OpenKPUError as e:
             if not e.where:
                 e.where = node.label
@@ -139,4 +135,36 @@ def lower(graph: Graph, *, refused: list[OpenKPUError] | None = None) -> tuple[G
     result = Graph(list(graph.inputs), outputs, ctx.nodes, graph.name)
     if not refused:
         result.sort()
+    choose_domains(result)
     return result, ctx.decisions
+
+
+def _lower_node(ctx: Context, node: Node) -> None:
+    """Lower one node: on the KPU or with an operator of V3 where possible, else with one of the target's own."""
+    done, decisions, spent = set(ctx.done), len(ctx.decisions), ctx.spent
+    try:
+        if node.op not in LOWERING:
+            raise UnsupportedError(
+                "E200",
+                f"operator {node.op}",
+                where=node.label,
+                why=f"{ctx.target.title} has no such operator",
+                fix=_way_round(node, ctx.target) or "replace it, or end the model before it with outputs=[...]",
+            )
+        LOWERING[node.op](ctx, node)
+    except OpenKPUError as refusal:
+        # what was made before the refusal has no reader and is dropped
+        ctx.done, ctx.spent = done, spent
+        del ctx.decisions[decisions:]
+        for t in node.inputs:
+            lower_deferred(ctx, t)
+        if not lower_tensor(ctx, node, refusal):
+            other = elsewhere(node.op, ctx.target)
+            if other and other not in refusal.fix:
+                refusal.fix = f"{other}; or {refusal.fix}" if refusal.fix else other
+            raise
+
+
+def _way_round(node: Node, target: Target) -> str:
+    ways = (elsewhere(node.op, target), WAYS_ROUND.get(node.op, ""))
+    return "; or ".join(w for w in ways if w)

@@ -17,7 +17,7 @@ from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
-from openkpu.lower import decide
+from openkpu.lower import decide, tensor
 from openkpu.lower.context import Context
 from openkpu.lower.conv import lower_deferred
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -143,11 +143,21 @@ def lower_concat(ctx: Context, node: Node) -> None:
     """Lower Concat: of channels by placement in AI RAM, of anything contiguous by copying on the CPU."""
     before = ctx.spent
     axis, out = node.attrs["axis"], node.output
+    if any(t.is_constant for t in node.inputs):
+        raise UnsupportedError(
+            "E216",
+            "Concat with a constant",
+            where=node.label,
+            why="neither the KPU nor the V3 runtime places constants beside computed values",
+            fix="leave the constant out",
+        )
     spatial = len(out.shape) == 4 and axis == 1 and min(out.shape[2:]) > 1
     if spatial and _side_by_side(ctx, node):
         decide.kpu_rewrite(ctx, node, "placement side by side in AI RAM", ctx.spent - before)
         return
-    if int(np.prod(out.shape[:axis])) != 1:
+    if ctx.target.has("Concat"):
+        tensor.concat(ctx, node)
+    elif int(np.prod(out.shape[:axis])) != 1:
         raise UnsupportedError(
             "E216",
             f"Concat along axis {axis}",
@@ -155,9 +165,10 @@ def lower_concat(ctx: Context, node: Node) -> None:
             why=f"the parts of a {_dims(out)} tensor are not one after the other in memory there",
             fix="concatenate along the channels (axis 1)",
         )
-    parts = [ctx.shaped(t) for t in node.inputs]
-    ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
-    ctx.spent += int(np.prod(out.shape)) * 4 * price.COPY_NS / 1000
+    else:
+        parts = [ctx.shaped(t) for t in node.inputs]
+        ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
+        ctx.spent += int(np.prod(out.shape)) * 4 * price.COPY_NS / 1000
     decide.on_cpu(
         ctx,
         node,

@@ -23,6 +23,25 @@ CpuToHWC             x                  (1, C, H, W) -> (1, H, W, C)
 CpuConcat            x...               axis; one after the other in memory
 Reshape              x                  shape; no code
 ==================== ================== ============================================================================
+
+Only in lowerings for V4 and V5, whose runtimes have general tensor operators; everything else is in all three. Inputs
+may be constants.
+
+==================== ================== ============================================================================
+TensorBinary         a, b               kind (Add, Sub, Mul, Div, Min, Max, Pow), fn (limits or None); broadcasting
+TensorFunction       x                  fn, of which ``graph.basic`` knows a form
+TensorConv           x, w, b            strides, pads, dilations, group, fn (limits or None); all as in Conv
+TensorConvTranspose  x, w, b            as ConvTranspose, fn (limits or None); V4
+TensorMatMul         a, b[, bias]       fn (limits or None)
+TensorReduce         x                  kind (MEAN, MAX, MIN, SUM), axes
+TensorPool           x                  kind (MAX, MEAN), kernel, stride, pads; over the taps inside
+TensorSoftmax        x                  axis
+TensorPad            x                  pads (begins, ends), value; u8
+TensorSlice          x                  begin, end, stride (of every dimension); u8
+TensorTranspose      x                  view, perm (up to 4 dimensions, as the runtime sees them), order (the source's)
+TensorResize         x                  mode (linear, nearest), align_corners, half_pixel; u8
+TensorConcat         x...               axis; u8
+==================== ================== ============================================================================
 """
 
 from __future__ import annotations
@@ -56,6 +75,9 @@ class Domain(Enum):
     F32 = "float32 in main RAM"
 
 
+MOVEMENT: Final = ("TensorPad", "TensorSlice", "TensorTranspose", "TensorResize", "TensorConcat")
+"""Operators that only move values: on uint8 where their ``u8`` is set, else on float32."""
+
 _DOMAINS: Final = {
     "KpuConv": Domain.AI,
     "KpuConcat": Domain.AI,
@@ -70,4 +92,13 @@ def input_domain(node: Node) -> Domain:
     """Return where ``node`` reads its inputs."""
     if node.op == "KpuConv" and node.attrs["vector"]:
         return Domain.U8
+    if node.op in MOVEMENT:
+        return Domain.U8 if node.attrs["u8"] else Domain.F32
     return _DOMAINS.get(node.op, Domain.F32)
+
+
+def makes_u8(node: Node) -> bool:
+    """Whether the operator's own result is uint8."""
+    if node.op in MOVEMENT:
+        return bool(node.attrs["u8"])
+    return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

@@ -69,7 +69,7 @@ def gather(
             "E212",
             f"{kh}x{kw} convolution with dilation {dy}x{dx}",
             where=node.label,
-            why=f"for V3 it becomes a 3x3 convolution over {len(kernels)} shifted copies of the map, which must be at "
+            why=f"it becomes a 3x3 convolution over {len(kernels)} shifted copies of the map, which must be at "
             f"least 4x4; {c} channels of {x.width}x{x.height} become {len(kernels) * c}, limit {MAX_CHANNELS}; the "
             f"longest shift is {farthest} pixels, limit {MOST_SHIFTS}",
             fix="replace it by a chain of 3x3 convolutions (two 3x3 see as much as one 5x5)",

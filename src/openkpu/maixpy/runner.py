@@ -5,6 +5,7 @@ Events go to standard output, commands come from standard input (see ``board.eve
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import queue
@@ -47,13 +48,17 @@ class Runner:
         self.device.input_line = self._input_line
 
     def listen(self, commands: BinaryIO) -> None:
-        """Take commands until the watcher goes."""
+        """Take commands. When the watcher goes, however it went, the board has no power any more."""
         for event in receive(commands):
             self._command(event)
+        os._exit(CRASHED)
 
     def _command(self, event: Event) -> None:
         if event.kind == "interrupt":
-            os.kill(os.getpid(), signal.SIGINT)
+            if os.name == "posix":
+                os.kill(os.getpid(), signal.SIGINT)  # also wakes the script from a sleep
+            else:
+                _thread.interrupt_main()
         elif event.kind == "line":
             self._lines.put(str(event.fields.get("text", "")))
         elif event.kind == "pin":

@@ -8,18 +8,22 @@ from typing import Final
 
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
+from openkpu.passes.channel_pad import channel_pad
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
 from openkpu.passes.fold_channel_affine import fold_channel_affine
 from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
+from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+    planar_layout,
     fold_transpose,
     fold_pad,
+    channel_pad,
     fold_batch_norm,
     softmax_of_pairs,
     fold_channel_affine,

@@ -3,28 +3,29 @@
 before: ``y = PRelu(Conv(x, w, b), a)``
 after:  ``y = Conv1x1(Relu(Conv(x, [w; -w], [b; -b])), [I | -diag(a)])``
 
-Exact: ``prelu(v) = relu(v) - a * relu(-v)``. A slope that is the same for all channels becomes LeakyRelu instead.
+Exact: ``prelu(v) = relu(v) - a * relu(-v)``. A slope that is the same for all channels becomes LeakyRelu instead,
+unless it is negative: a function that falls and rises, as Abs does (slope -1), has no good table, so it is written out.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from openkpu.graph.elementwise import BINARY, UNARY
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.passes.fold_channel_affine import per_channel
 
 
 def expand_prelu(graph: Graph) -> None:
     """Rewrite every PRelu with a constant slope; over (1, K) vectors too (as Gemm)."""
-    for node in [n for n in graph.nodes if n.op == "PRelu" and n.inputs[1].is_constant]:
-        x, out = node.inputs[0], node.output
-        if len(x.shape) not in (2, 4):
-            continue
-        slope = per_channel(node.inputs[1], x)
-        if slope is None:
+    for node in list(graph.nodes):
+        x, out = node.inputs[0] if node.inputs else None, node.outputs[0]
+        slope = None if x is None or len(x.shape) not in (2, 4) else _slope(graph, node)
+        if x is None or slope is None:
             continue
         at = graph.nodes.index(node)
-        if np.ptp(slope) < 1e-7:
+        if np.ptp(slope) < 1e-7 and slope[0] >= 0:
             graph.nodes[at] = Node("LeakyRelu", [x], [out], {"alpha": float(slope[0])}, node.source)
             continue
         c = x.shape[1]
@@ -59,6 +60,17 @@ def expand_prelu(graph: Graph) -> None:
         out.producer = join
         graph.nodes[at : at + 1] = [*new, relu, join]
     graph.sort()
+
+
+def _slope(graph: Graph, node: Node) -> NDArray[np.float64] | None:
+    """Return the slopes for negative numbers of a node that is to be rewritten; None for other nodes."""
+    if node.op == "PRelu" and node.inputs[1].is_constant:
+        return per_channel(node.inputs[1], node.inputs[0])
+    falls = node.op == "Abs" or (node.op == "LeakyRelu" and node.attrs["alpha"] < 0)
+    # inside a longer function of one tensor (x / (1 + |x|)) the whole of it counts
+    if not falls or any(u.op in BINARY or u.op in UNARY for u in graph.consumers(node.output)):
+        return None
+    return np.array([-1.0 if node.op == "Abs" else node.attrs["alpha"]])
 
 
 def _linear(graph: Graph, x: Tensor, matrix: np.ndarray, name: str, source: tuple[str, ...]) -> Node:

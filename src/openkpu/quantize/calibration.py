@@ -56,7 +56,7 @@ def calibrate(
         )
     convs = [n for n in graph.nodes if n.op == "KpuConv"]
     curved = [n for n in convs if n.attrs["fn"] is not None and not saturates(n.attrs["fn"])]
-    own = {id(n.output): n.output for n in graph.nodes if id(n.output) in quantized and n.op not in domains.INHERIT}
+    own = {id(n.output): n.output for n in graph.nodes if id(n.output) in quantized and not domains.inherits(n)}
     for t in graph.inputs:
         if id(t) in quantized:
             own[id(t)] = t

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import UnsupportedError
-from openkpu.graph.elementwise import Expr
+from openkpu.graph.elementwise import Expr, is_homogeneous
+from openkpu.graph.ir import Node
 from openkpu.k210 import ACCUMULATOR_BITS, BN_ADD_BITS, BN_MUL_BITS, BN_SHIFT_MAX
 from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -19,6 +20,7 @@ from openkpu.kpu.registers import LayerRegisters
 from openkpu.lower.ops import POOLS
 from openkpu.quantize import weights
 from openkpu.quantize.activation_table import TableFit, build
+from openkpu.quantize.nodes import RELU, saturates
 from openkpu.quantize.params import QParams
 
 MOST_MUL, MOST_ADD = 1 << (BN_MUL_BITS - 1), 1 << (BN_ADD_BITS - 1)
@@ -55,6 +57,25 @@ class QuantizedLayer:
     """The same after batch norm."""
 
 
+def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QParams]:
+    """Return what a KpuConv shall compute, and the quantisation of the part of its input that it reads."""
+    qin, qout = params[id(node.inputs[0])], params[id(node.output)]
+    w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
+    vector = node.attrs["vector"]
+    if vector:
+        taken = slice(node.attrs["offset"], node.attrs["offset"] + w.shape[1])
+        qin = QParams(qin.scale[taken], qin.zero_point, qin.offset[taken])
+    shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
+    fn = node.attrs["fn"]
+    if fn is not None and qout.zero_point == 0 and saturates(fn) and not is_homogeneous(fn):
+        limit = fn.args[1].value
+        if not qout.is_uniform or 255 * qout.scale[0] <= limit * (1 + 1e-6):
+            fn = RELU  # the top of the uint8 range is below the upper limit, or at it
+    name = node.source[-1] if node.source else node.output.name
+    spec = LayerSpec((shape[0], shape[1], shape[2]), w, b, fn, node.attrs["pool"], node.attrs["depthwise"], name)
+    return spec, qin
+
+
 def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
     w = np.asarray(spec.w, np.float64)
@@ -80,12 +101,13 @@ def make_layer(
     wq: NDArray[np.int64] | None = None,
     ws: NDArray[np.float64] | None = None,
     bias: NDArray[np.float64] | None = None,
+    weight_zero: int = weights.ZERO_POINT,
 ) -> QuantizedLayer:
     """Quantise one layer.
 
     ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
-    is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections). Raises
-    ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
+    is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero``
+    must lie in 0..255. Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape
@@ -138,14 +160,15 @@ def make_layer(
         wb_channel_switch_addr=lout.channel_lines,
         wb_row_switch_addr=lout.row_lines,
         wb_group=lout.group,
-        arg_x=-weights.ZERO_POINT,
+        arg_x=-weight_zero,
         arg_w=-zx,
-        arg_add=weights.ZERO_POINT * zx * k * k,
-        channel_byte_num=oh * ow,
+        arg_add=weight_zero * zx * k * k,
+        # 16 bits, which only a DMA to main RAM reads; of larger maps the vendor's compilers write the low bits too
+        channel_byte_num=(oh * ow - 1) % (1 << 16) + 1,
         dma_total_byte=oh * ow * oc,
     )
     layer = KpuLayer(
-        registers, (wq + weights.ZERO_POINT).astype(np.uint8), BatchNorm(mul, add.astype(np.int64), shift), fit.table
+        registers, (wq + weight_zero).astype(np.uint8), BatchNorm(mul, add.astype(np.int64), shift), fit.table
     )
     return QuantizedLayer(layer, fit, conv_bits, bn_bits)
 

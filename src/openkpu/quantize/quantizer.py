@@ -14,17 +14,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.graph.elementwise import is_homogeneous
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.k210 import MIN_SIZE
+from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
-from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, make_layer
-from openkpu.quantize.nodes import RELU, apply_taps, as_map, make_table, saturates, snr
+from openkpu.quantize.layer import QuantizedLayer, effective_weights, layer_spec, make_layer
+from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
 from openkpu.quantize.params import QParams
 from openkpu.quantize.result import Quantized, Way
 from openkpu.quantize.rounding import Correlation, compensated, correlation
 from openkpu.quantize.taps import tap_means
+from openkpu.quantize.tensor_runner import TensorRunner, batched
 from openkpu.quantize.tensors import Assignment
 
 Array = NDArray[Any]
@@ -55,13 +57,12 @@ class Quantizer:
         self.users = graph.users()
         self.threads = threads
         self.progress = progress or (lambda *_: None)
-        self.quantized = {
-            id(t)
-            for n in graph.nodes
-            for t in (*n.inputs, *n.outputs)
-            if not t.is_constant and domains.is_quantized(graph, t, self.users)
-        }
+        self.quantized = domains.quantized(graph, self.users)
+        source = graph.inputs[0]
+        if input_params is not None and len(source.shape) == 4 and min(source.shape[2:]) >= MIN_SIZE:
+            self.quantized.add(id(source))  # pictures are uint8 whoever reads them
         self.assignment = Assignment(graph, self.quantized, input_params)
+        self._tensors = TensorRunner()
         self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def calibrate(self, samples: Sequence[Array]) -> Calibration:
@@ -173,7 +174,7 @@ class Quantizer:
                 q[id(out)] = np.frombuffer(table, np.uint8)[as_u8(node.inputs[0])]
             elif node.op == "Reshape":
                 t = node.inputs[0]
-                shape = _batch(out.shape, len(pictures))
+                shape = batched(out.shape, len(pictures))
                 if id(t) in q and id(out) in result.params:
                     q[id(out)] = q[id(t)].reshape(shape)
                 else:
@@ -181,8 +182,15 @@ class Quantizer:
             elif node.op == "CpuConcat":
                 n = len(pictures)
                 parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
-                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(_batch(out.shape, n))
-            elif domains.makes_u8(node):
+                f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(batched(out.shape, n))
+            elif node.op.startswith("Tensor"):
+                if makes_u8(node):
+                    zero_point = result.params[id(node.inputs[0])].zero_point
+                    q[id(out)] = self._tensors.move(node, [as_u8(t) for t in node.inputs], zero_point)
+                else:
+                    inputs = [t.data if t.data is not None else as_float(t) for t in node.inputs]
+                    f[id(out)] = self._tensors.run(node, inputs)
+            elif makes_u8(node):
                 q[id(out)] = u8_op(node, as_u8(node.inputs[0]), result.params[id(node.inputs[0])].zero_point)
             else:
                 f[id(out)] = float_op(node, [as_float(t) for t in node.inputs if not t.is_constant])
@@ -202,25 +210,9 @@ class Quantizer:
     def _layer(
         self, node: Node, x: Array, c: Calibration, pre_mean: NDArray[np.float64], result: Quantized
     ) -> QuantizedLayer:
-        qin, qout = result.params[id(node.inputs[0])], result.params[id(node.output)]
-        if node.attrs["vector"]:
-            taken = slice(node.attrs["offset"], node.attrs["offset"] + node.inputs[1].shape[1])
-            qin = QParams(qin.scale[taken], qin.zero_point, qin.offset[taken])
-        w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
-        vector = node.attrs["vector"]
-        shape = (w.shape[1], 4, 4) if vector else node.inputs[0].shape[1:]
-        fn = node.attrs["fn"]
-        if fn is not None and qout.zero_point == 0 and saturates(fn) and not is_homogeneous(fn):
-            fn = RELU  # the upper limit is the top of the uint8 range
-        spec = LayerSpec(
-            (shape[0], shape[1], shape[2]),
-            w,
-            b,
-            fn,
-            node.attrs["pool"],
-            node.attrs["depthwise"],
-            node.source[-1] if node.source else node.output.name,
-        )
+        spec, qin = layer_spec(node, result.params)
+        qout = result.params[id(node.output)]
+        w = np.asarray(spec.w, np.float64)
         we = effective_weights(spec, qin)
         key = (id(node), (qin.scale / qin.scale.max()).tobytes())
         if key not in self._weights:
@@ -250,8 +242,3 @@ class Quantizer:
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise)
         return result.correlations[key]
-
-
-def _batch(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """Return the shape of ``n`` values of a shape, whose leading 1 (if it has one) becomes n."""
-    return (n, *shape[1:]) if len(shape) > 1 and shape[0] == 1 else (n, *shape)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from openkpu.quantize.layer import QuantizedLayer
 from openkpu.quantize.params import QParams
 from openkpu.quantize.rounding import Correlation
+
+GIVEN: Final = "given"
+"""The method of a model that brings its quantisation along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Way:
     spread: float
 
     def __str__(self) -> str:
+        if self.method == GIVEN:
+            return "the model's own (it came quantised)"
         return f"{self.method}, channel spread {self.spread:g}"
 
 

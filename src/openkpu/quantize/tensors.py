@@ -8,7 +8,9 @@ import numpy as np
 
 from openkpu.errors import UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower.ops import MOVEMENT
 from openkpu.quantize import domains, ranges
+from openkpu.quantize.moved import moved
 from openkpu.quantize.nodes import saturates
 from openkpu.quantize.params import QParams, from_range
 from openkpu.quantize.result import Way
@@ -36,7 +38,7 @@ class Assignment:
                 result[id(t)] = self.input_params or from_range(low, high, t.shape[1])
         for node in self.graph.nodes:
             t = node.output
-            if id(t) not in self.quantized or node.op in domains.INHERIT:
+            if id(t) not in self.quantized or domains.inherits(node):
                 continue
             s = stats[id(t)]
             channels = t.shape[1] if len(t.shape) > 1 else 1
@@ -48,19 +50,10 @@ class Assignment:
         self._share_zero_points(result)
         self._share_scales(result)
         for node in self.graph.nodes:
-            t = node.output
-            if node.op not in domains.INHERIT or id(t) not in self.quantized:
-                continue
-            source = [result[id(i)] for i in node.inputs if id(i) in result]
-            if not source:
-                continue
-            if node.op == "KpuConcat":
-                result[id(t)] = QParams.side_by_side(source)
-            elif node.op == "Reshape":
-                if source[0].is_uniform or domains.keeps_channels(node):
-                    result[id(t)] = _reshaped(source[0], node)
-            else:
-                result[id(t)] = source[0]
+            if domains.inherits(node) and id(node.output) in self.quantized:
+                found = inherited(node, result)
+                if found is not None:
+                    result[id(node.output)] = found
         return result
 
     def _spread_of(self, t: Tensor, way: Way) -> float:
@@ -115,7 +108,7 @@ class Assignment:
         for node in self.graph.nodes:
             if not domains.needs_uniform(node, self.users):
                 continue
-            parts = {id(t): t for t in domains.origins(node.inputs[0]) if id(t) in result}
+            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
             params = [result[i] for i in parts]
             if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
                 continue
@@ -131,6 +124,20 @@ class Assignment:
             high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
             for i, p in zip(parts, params, strict=True):
                 result[i] = from_range(low, high, len(p.scale))
+
+
+def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
+    """Return the quantisation that an operator's output has from its inputs; None where it has none."""
+    source = [params[id(t)] for t in node.inputs if id(t) in params]
+    if not source:
+        return None
+    if node.op == "KpuConcat":
+        return QParams.side_by_side(source)
+    if node.op in MOVEMENT:
+        return moved(source, node)
+    if node.op != "Reshape":
+        return source[0]
+    return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None
 
 
 def _with_zero_point(p: QParams, zp: int) -> QParams:

@@ -34,6 +34,28 @@ def scales(w: NDArray[Any]) -> NDArray[np.float64]:
     return result
 
 
+def on_grid(w: NDArray[Any]) -> NDArray[np.float64]:
+    """Return for each row (oc, n) the largest step of which all its weights are whole multiples up to 255; else NaN.
+
+    So weights that were integers times a scale are recognised, whatever moved them in between: a row of zeros and any
+    row with one weight are on a grid too. A float32 product is within 1e-7 of its place; 1e-3 of a step is allowed, and
+    the odds that other weights fall there are 0.002 each.
+    """
+    w = np.asarray(w, np.float64)
+    top = np.abs(w).max(1)
+    step = np.where(top > 0, np.nan, 1.0)
+    few = np.argsort(-np.abs(w), axis=1)[:, :24]
+    sample = np.take_along_axis(w, few, 1) / np.where(top > 0, top, 1.0)[:, None]
+    for k in range(1, 256):
+        open_rows = np.flatnonzero(np.isnan(step))
+        likely = open_rows[(np.abs(sample[open_rows] * k - np.rint(sample[open_rows] * k)) < 1e-3).all(1)]
+        unit = w[likely] * (k / top[likely, None])
+        step[likely[(np.abs(unit - np.rint(unit)) < 1e-3).all(1)]] = k
+    found = ~np.isnan(step) & (top > 0)
+    step[found] = top[found] / step[found]
+    return step
+
+
 def _improve(
     w: NDArray[np.float32],
     s: NDArray[np.float64],

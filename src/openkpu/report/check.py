@@ -12,17 +12,24 @@ from openkpu.report.console import Printer
 from openkpu.report.table import Cell, Column
 
 if TYPE_CHECKING:
+    from openkpu.kmodel.firmware import Firmware
     from openkpu.lower.context import Decision
 
 PLACES = tuple(words.PLACE_STYLE)
 
 
-def as_dict(file: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+def as_dict(
+    file: str, decisions: Sequence[Decision], *, target: str = "v3", firmware: Firmware | None = None
+) -> dict[str, Any]:
     """Return plain data for ``--json``; times in microseconds."""
-    return {"file": file, "layers": [asdict(d) for d in decisions], **totals(decisions)}
+    board = (
+        None if firmware is None else {"name": firmware.name, "free_bytes": firmware.free, "source": firmware.source}
+    )
+    layers = [asdict(d) for d in decisions]
+    return {"file": file, "target": target, "firmware": board, "layers": layers, **totals(decisions, target)}
 
 
-def totals(decisions: Sequence[Decision]) -> dict[str, Any]:
+def totals(decisions: Sequence[Decision], target: str = "v3") -> dict[str, Any]:
     """Count and time by place."""
     by_place = {place: [d for d in decisions if d.where == place] for place in PLACES}
     time = sum(d.microseconds for d in decisions)
@@ -30,16 +37,16 @@ def totals(decisions: Sequence[Decision]) -> dict[str, Any]:
         "counts": {place: len(group) for place, group in by_place.items()},
         "microseconds": time,
         "cpu_microseconds": sum(d.microseconds for d in by_place["CPU"]),
-        "verdict": verdict(decisions),
+        "verdict": verdict(decisions, target),
     }
 
 
-def verdict(decisions: Sequence[Decision]) -> str:
+def verdict(decisions: Sequence[Decision], target: str = "v3") -> str:
     """Say in one sentence how well the model suits the chip."""
     impossible = [d for d in decisions if d.where == "not possible"]
     if impossible:
         return (
-            f"does not compile to kmodel V3: {words.plural(len(impossible), 'layer')} not possible, "
+            f"does not compile to kmodel {target.upper()}: {words.plural(len(impossible), 'layer')} not possible, "
             f"the first is '{impossible[0].layer}'"
         )
     inner = [d for d in decisions if d.where == "CPU" and d.how != "as usual"]
@@ -58,9 +65,24 @@ def verdict(decisions: Sequence[Decision]) -> str:
     return f"{names} on the CPU take {words.percent(cpu, time)} of the time, most of it '{worst.layer}'"
 
 
-def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everything: bool = True) -> None:
+def show(
+    file: str,
+    decisions: Sequence[Decision],
+    printer: Printer,
+    *,
+    everything: bool = True,
+    target: str = "v3",
+    firmware: Firmware | None = None,
+) -> None:
     """Print the table of layers, the reasons, the totals and the verdict."""
-    printer.line((file, "bold"))
+    printer.line((file, "bold"), (f"  for kmodel {target.upper()}", words.ACCENT))
+    if firmware is not None:
+        free = (
+            f"; it leaves {words.size(firmware.free)} of main RAM for the file and its scratch"
+            if firmware.python
+            else ""
+        )
+        printer.paragraph(f"{firmware.title}: {firmware.why}{free}", indent=2, style=words.DIM)
     time = sum(d.microseconds for d in decisions)
     slowest = max((d.microseconds for d in decisions), default=0)
     columns = [
@@ -91,7 +113,7 @@ def show(file: str, decisions: Sequence[Decision], printer: Printer, *, everythi
     if everything:
         _reasons(decisions, printer)
     printer.heading("Sum")
-    result = totals(decisions)
+    result = totals(decisions, target)
     for place in PLACES:
         n = result["counts"][place]
         if n:

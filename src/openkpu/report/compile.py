@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def as_dict(report: Report, output: str, sidecar: str | None) -> dict[str, Any]:
     """Return plain data for ``--json``."""
-    totals = {**check.totals(report.decisions), "microseconds": report.time.us}
+    totals = {**check.totals(report.decisions, report.target), "microseconds": report.time.us}
     return {"output": output, "sidecar": sidecar, **report.as_dict(), **totals}
 
 
@@ -42,6 +42,7 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
                 "main RAM",
                 _peak(report.main_peak, report.main_bound, MAIN_RAM_BYTES) if report.main_peak else "no scratch",
             ),
+            *_firmware(report),
             ("accuracy", _accuracy(report)),
             ("ranges", report.way),
             ("on the chip", _time(report)),
@@ -65,6 +66,17 @@ def _peak(peak: int, bound: int, limit: int) -> list[Cell]:
     return [f"{words.size(peak)} ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
 
 
+def _firmware(report: Report) -> list[tuple[str, list[Cell]]]:
+    """Return the line about the firmware, if one was named."""
+    left = report.firmware_bytes_left
+    if report.firmware is None or left is None:
+        return []
+    fits: Cell = (f"fits, {words.size(left)} to spare", words.GOOD) if left >= 0 else (
+        f"does not fit, {words.size(-left)} too much", words.WARN
+    )  # fmt: skip
+    return [("firmware", [f"{report.firmware}: ", fits])]
+
+
 def _time(report: Report) -> list[Cell]:
     t = report.time
     between = f"{words.milliseconds(t.low).removesuffix(' ms')} and {words.milliseconds(t.high)}"
@@ -72,6 +84,8 @@ def _time(report: Report) -> list[Cell]:
 
 
 def _accuracy(report: Report) -> list[Cell]:
+    if report.calibration_snr_db is None:
+        return ["that of the quantised model; `kpu compare` measures it on pictures"]
     return [
         (words.decibels(report.calibration_snr_db), words.snr_style(report.calibration_snr_db)),
         f" output SNR against float on {words.plural(report.calibration_pictures, 'picture')}",

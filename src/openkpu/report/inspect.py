@@ -81,6 +81,11 @@ def _memory(m: MemoryUse, printer: Printer) -> None:
         printer.line(*cells)
 
 
+def _title(op: str) -> str:
+    """Leave out of a step's name what a narrow column has no room for."""
+    return op.removesuffix("Tensors").removesuffix("Tensor")
+
+
 def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
     printer.heading(
         "Steps",
@@ -107,7 +112,7 @@ def _steps(steps: tuple[StepSummary, ...], printer: Printer) -> None:
         rows.append(
             [
                 str(s.index),
-                (s.op, style),
+                (_title(s.op), style),
                 s.name,
                 words.shape(s.input_shape),
                 ("→", words.DIM),

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.k210 import AI_RAM_BYTES
+from openkpu.kmodel import operators as t
+from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand, Program, Step
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -48,6 +51,21 @@ _ELEMENTWISE: Final = (
     p.L2Normalization,
     p.Logistic,
     p.KpuRemovePadding,
+    t.Binary,
+    t.Unary,
+    t.QuantizeTensor,
+    t.DequantizeTensor,
+    t.CopyTensor,
+    t.SoftmaxTensor,
+    v4.QuantizedBinary,
+    v4.TableLookup,
+    v4.NnilUnary,
+    v5.AffineQuantize,
+    v5.AffineDequantize,
+    v5.Compare,
+    v5.Convert,
+    v5.Sigmoid,
+    v5.Ternary,
 )
 """Loops that read element i before they write element i: the output may lie on the input if both start together."""
 
@@ -177,7 +195,8 @@ class Checker:
     def _foreign(self, operand: Operand, owners: list[int], *, typed: bool) -> str:
         """Say which of the writers of a value's bytes cannot belong to the value, or ``""``."""
         pieces = {owner: self._piece(operand, owner) for owner in owners}
-        whole = [o for o, piece in pieces.items() if piece.start <= operand.start and piece.stop >= operand.stop]
+        dense = {owner: piece for owner, piece in pieces.items() if piece.strides is None}
+        whole = [o for o, piece in dense.items() if piece.start <= operand.start and piece.stop >= operand.stop]
         if len(owners) > 1 and whole:
             # One step wrote all of it, others wrote into it later (or it was the later one's neighbourhood).
             victim = min(whole)
@@ -193,9 +212,10 @@ class Checker:
             if typed and not raw and operand.dtype is not piece.dtype:
                 return f"{self._name(owner)} left {piece.dtype.value} there"
         # parts side by side are fine; parts that overlap mean that one lost bytes to the other
-        order = sorted(pieces, key=lambda owner: (pieces[owner].start, owner))
+        order = sorted(dense, key=lambda owner: (dense[owner].start, owner))
         for a, b in pairwise(order):
-            if pieces[b].start < pieces[a].stop:
+            interleaved = pieces[a].strides is not None and pieces[b].strides is not None
+            if pieces[b].start < pieces[a].stop and not interleaved:
                 first, second = sorted((a, b))
                 return f"{self._name(second)} overwrote part of what {self._name(first)} had left there"
         return ""
@@ -212,6 +232,8 @@ class Checker:
                 if source.memory is not target.memory or source.stop <= target.start or target.stop <= source.start:
                     continue
                 together = source.start == target.start and target.dtype.size <= source.dtype.size
+                if isinstance(step, t.Binary | v4.QuantizedBinary):  # a smaller operand is read again and again
+                    together = together and source.elements == target.elements
                 if not (together and isinstance(step, _ELEMENTWISE)):
                     where = f"{target.memory.value} memory"
                     self._report(
@@ -241,8 +263,13 @@ class Checker:
         self._written[index] = written
 
     def _rounded(self, step: Step, operand: Operand) -> Operand:
-        """The operand with the up to 7 bytes more that DMA and QUANTIZED_ADD write."""
-        if operand.memory is Memory.AI or not isinstance(step, p.KpuConv | p.QuantizedAdd) or operand.size % 8 == 0:
+        """The operand with the up to 7 bytes more that V3's DMA and QUANTIZED_ADD write."""
+        if (
+            self._program.version != 3
+            or operand.memory is Memory.AI
+            or not isinstance(step, p.KpuConv | p.QuantizedAdd)
+            or operand.size % 8 == 0
+        ):
             return operand
         return Operand(Memory.MAIN, operand.start, DType.U8, (-(-operand.size // 8) * 8,))
 

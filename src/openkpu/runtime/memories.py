@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -13,12 +13,19 @@ from openkpu.kmodel.program import Memory, Operand
 from openkpu.kpu import fmap
 from openkpu.kpu.fmap import FeatureMapLayout
 
+Engine = Literal["native", "reference"]
+"""The fast kernels, or the NumPy specification."""
+Rounding = Literal["device", "simulator"]
+"""Whose arithmetic the CPU operators follow where the chip's build and the vendor's PC simulator differ."""
+
 
 class Memories(Protocol):
-    """The memories of a running session, uint8."""
+    """The memories of a running session, uint8, and how its steps compute."""
 
     ai: NDArray[np.uint8]
     main: NDArray[np.uint8]
+    engine: Engine
+    rounding: Rounding
 
     def ram(self, memory: Memory) -> NDArray[np.uint8]:
         """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from openkpu.kpu.layer import KpuLayer
 from openkpu.kpu.monitor import Monitor
 from openkpu.runtime import steps
 from openkpu.runtime.checks import Checker, Finding
-from openkpu.runtime.memories import get, put
+from openkpu.runtime.memories import Engine, Rounding, get, put
 
-Engine = Literal["native", "reference"]
 Trace = Callable[[int, Step, NDArray[Any]], None]
 """``trace(index, step, array)`` gets a copy of each step's result, a KPU layer's as uint8 (c, h, w) from AI RAM."""
 
@@ -40,11 +39,13 @@ class Session:
     ``threads`` is for the native kernels. With ``check`` every run also looks for memory mistakes and 36-bit overflow,
     in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that both memories
     hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
-    program's results do not depend on it. ``main`` is the main buffer of another session with a program of the same
-    ``main_bytes``, to share it.
+    program's results do not depend on it. ``rounding`` is for V4's quantise and dequantise, which round differently on
+    the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs). ``main`` is the main
+    buffer of another session with a program of the same ``main_bytes``, to share it.
 
     ``UnsupportedError`` (E238) when the program has a step the simulator does not know; ``MemoryLimitError`` (E310,
-    E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine.
+    E312) when it asks for absurd memories or an operand leaves them; ``InputError`` (E413) for an unknown engine or
+    rounding.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Session:
         threads: int = 1,
         check: bool = False,
         fill: int | None = None,
+        rounding: Rounding = "device",
         main: NDArray[np.uint8] | None = None,
     ) -> None:
         if engine not in ("native", "reference"):
@@ -65,9 +67,18 @@ class Session:
                 why="known are 'native' and 'reference'",
                 fix="use engine='native'",
             )
+        if rounding not in ("device", "simulator"):
+            raise InputError(
+                "E413",
+                f"there is no rounding {rounding!r}",
+                where="argument rounding",
+                why="known are 'device' and 'simulator'",
+                fix="use rounding='device'",
+            )
         _validate(program)
         self.program = program
         self.engine: Engine = engine
+        self.rounding: Rounding = rounding
         self.threads = threads
         self.check = check
         self.fill = (CHECK_FILL if check else 0) if fill is None else fill
@@ -82,6 +93,12 @@ class Session:
             Memory.OUTPUT: np.zeros(program.output_bytes, np.uint8),
         }
         self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
+        self._bound = self._bind() if engine == "native" and not check else {}
+
+    def _bind(self) -> dict[int, Callable[[], object]]:
+        """Step -> what runs it on these memories, for the steps that native kernels can do."""
+        found = {i: steps.bind(self, step, self.program.version) for i, step in enumerate(self.program.steps)}
+        return {i: run for i, run in found.items() if run is not None}
 
     def ram(self, memory: Memory) -> NDArray[np.uint8]:
         """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""
@@ -103,7 +120,9 @@ class Session:
         for index, step in enumerate(self.program.steps):
             if checker is not None:
                 checker.before(index, step)
-            if isinstance(step, KpuConv):
+            if (bound := self._bound.get(index)) is not None:
+                bound()
+            elif isinstance(step, KpuConv):
                 monitor = Monitor() if checker is not None else None
                 self._run_kpu(index, step, monitor)
                 if checker is not None and monitor is not None:
@@ -128,6 +147,10 @@ class Session:
         for layer, out in zip(layers, outs, strict=True):
             if self.engine == "native":
                 native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
+                if len(layers) == 1 and not self.check:
+                    run = native.bound_layer(layer, self.ai, threads=self.threads, out=out)
+                    if run is not None:
+                        self._bound[index] = run
                 continue
             dense = reference.run_layer(layer, self.ai, monitor=monitor)
             if out is not None:
@@ -217,6 +240,7 @@ def check_inputs(program: Program, arrays: tuple[NDArray[Any], ...]) -> list[NDA
                 fix=f"Convert it: array.astype(np.{o.dtype.value}), after scaling where that is needed.",
             )
         shape = a.shape[1:] if a.ndim == len(o.shape) + 1 and a.shape[0] == 1 else a.shape
+        shape = (1,) * (len(o.shape) - len(shape)) + shape  # a vector where V4 says (1, 1, n)
         if shape != o.shape:
             hwc = len(o.shape) == 3 and shape == (o.shape[1], o.shape[2], o.shape[0])
             fix = "Bring the channels first: array.transpose(2, 0, 1)." if hwc else "Resize or crop it first."

@@ -22,6 +22,14 @@ def table(version: int) -> Mapping[type[p.Step], StepFunction]:
         from openkpu.runtime.v3_steps import STEPS
 
         return STEPS
+    if version == 4:
+        from openkpu.runtime.v4_steps import STEPS as V4_STEPS
+
+        return V4_STEPS
+    if version == 5:
+        from openkpu.runtime.v5_steps import STEPS as V5_STEPS
+
+        return V5_STEPS
     return {}
 
 
@@ -33,6 +41,15 @@ def runnable(step: p.Step, version: int) -> bool:
 def run_cpu(m: Memories, step: p.Step, version: int) -> None:
     """Run one CPU step on the memories."""
     table(version)[type(step)](m, step)
+
+
+def bind(m: Memories, step: p.Step, version: int) -> Callable[[], object] | None:
+    """Return what runs a CPU step on these memories by native kernels, with its arrays bound; None without any."""
+    if version == 5 and not isinstance(step, p.KpuConv):
+        from openkpu.runtime import v5_native
+
+        return v5_native.bind(m, step)
+    return None
 
 
 def result(m: Memories, step: p.Step) -> NDArray[Any]:

@@ -92,7 +92,7 @@ def test_inspect_check(kpu, kmodel):
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"LDMK\x05\0\0\0", "kmodel V5"),
+        (b"LDMK\x06\0\0\0", "kmodel V6"),
         (b"\x01\0\0\0", "kmodel V1"),
         (b"\x13\x27\0\0", "encrypted"),
         (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
@@ -257,7 +257,16 @@ def test_check(kpu, net):
     assert "Verdict" in result.stdout
     assert "odd_pool" in result.stdout
     data = json.loads(kpu("check", net, "--json").stdout)
-    assert set(data) == {"file", "layers", "counts", "microseconds", "cpu_microseconds", "verdict"}
+    assert set(data) == {
+        "file",
+        "target",
+        "firmware",
+        "layers",
+        "counts",
+        "microseconds",
+        "cpu_microseconds",
+        "verdict",
+    }
     places = {d["layer"]: d["where"] for d in data["layers"]}
     assert places["first"] == places["second"] == "KPU"
     assert places["odd_pool"] == "CPU"

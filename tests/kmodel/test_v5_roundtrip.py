@@ -16,9 +16,9 @@ from openkpu.errors import OpenKPUError, UnsupportedError
 from openkpu.kmodel import operators as o
 from openkpu.kmodel import v5, v5_container, v5_isa
 from openkpu.kmodel.program import Concat, DType, KpuConv, KpuUpload, Memory, Operand, Program, Step
-from openkpu.kmodel.v5_container import Container, Layout
 from openkpu.kmodel.v5_extra import V5Extra
-from openkpu.kmodel.v5_functions_more import FUNCTIONS
+from openkpu.kmodel.v5_registry import FUNCTIONS
+from openkpu.kmodel.v5_structures import Container, Layout
 from openkpu.runtime.session import Session
 
 KINDS = sorted(v5_builders.MAKERS)

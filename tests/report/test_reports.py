@@ -93,6 +93,8 @@ def report(**changes):
         "kpu_layers": 7,
         "kpu_segments": 1,
         "time": Estimate(12345.0, 11000.0, 15000.0),
+        "firmware": None,
+        "firmware_bytes_left": None,
         "seconds": 1.25,
         "warnings": ("careful " * 20,),
     }

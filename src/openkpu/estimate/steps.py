@@ -17,6 +17,7 @@ from openkpu.estimate.kpu import LayerTime, Work, layer_time
 from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kmodel import operators as ops
 from openkpu.kmodel import operators_v4 as v4
+from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as v3
 from openkpu.kmodel.nnil import instructions
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
@@ -200,7 +201,7 @@ def _fully_connected(s: v3.FullyConnected, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.weights.size
 
 
-def _conv(s: ops.Conv2D, r: Runtime) -> Iterator[Part]:
+def _conv(s: ops.Conv2D | v5.Conv2DFromMemory, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.output.elements * prod(s.weights.shape[1:])
 
 
@@ -208,7 +209,7 @@ def _conv_transpose(s: ops.Conv2DTranspose, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.input.elements * s.weights.size / max(1, s.weights.shape[1] * s.groups)
 
 
-def _matmul(s: ops.MatMul | v4.QuantizedMatMul, r: Runtime) -> Iterator[Part]:
+def _matmul(s: ops.MatMul | v4.QuantizedMatMul | v5.MatMulFromMemory, r: Runtime) -> Iterator[Part]:
     yield r.mac, s.input_a.elements * s.input_b.shape[-1]
 
 
@@ -216,6 +217,15 @@ def _nnil(s: v4.NnilUnary, r: Runtime) -> Iterator[Part]:
     slow = {f.value for f in ops.UnaryOp if f not in _SIMPLE}
     for name, _ in instructions(s.code):  # each is a turn of the interpreter's loop
         yield (r.exp if name in slow else r.unary), s.output.elements
+
+
+def _sort(s: v5.TopK, r: Runtime) -> Iterator[Part]:
+    yield r.average, s.input.elements * max(1, s.k).bit_length()  # a heap of the best k
+
+
+def _layer_norm(s: v5.LayerNorm, r: Runtime) -> Iterator[Part]:
+    yield r.average, 2 * s.input.elements
+    yield r.binary, 4 * s.input.elements
 
 
 _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
@@ -266,5 +276,28 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     v4.NhwcConv2D: _conv,
     v4.NhwcQuantizedConv2D: _conv,
     v4.NhwcReduceWindow: _window,
+    # V5 only
+    v5.AffineQuantize: _each("quantize"),
+    v5.AffineDequantize: _each("dequantize"),
+    v5.Convert: _each("dequantize"),
+    v5.Compare: _each("binary"),
+    v5.Ternary: _each("binary"),
+    v5.Sigmoid: _each("exp"),
+    v5.Conv2DFromMemory: _conv,
+    v5.MatMulFromMemory: _matmul,
+    v5.BatchToSpace: _each("transpose"),
+    v5.SpaceToBatch: _each("transpose"),
+    v5.Broadcast: _each("pad"),
+    v5.Gather: _each("slice"),
+    v5.GatherNd: _each("slice"),
+    v5.GatherElements: _each("slice"),
+    v5.OneHot: _each("pad"),
+    v5.Trilu: _each("pad"),
+    v5.CumSum: _average,
+    v5.HardMax: _average,
+    v5.ReduceArg: _average,
+    v5.ReduceProd: _average,
+    v5.TopK: _sort,
+    v5.LayerNorm: _layer_norm,
 }
 """What each step type does."""

@@ -20,11 +20,12 @@ from openkpu.kmodel.operators import Conv2D, MatMul, ReduceWindow
 from openkpu.kmodel.operators_v5 import Conv2DFromMemory, MatMulFromMemory
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Requantize, Step
 from openkpu.kmodel.v5_call import Address, Call, Sizes, dense
-from openkpu.kmodel.v5_container import DTYPES, K210, STACKVM, Container, Function, Layout, Location, Range, damaged
+from openkpu.kmodel.v5_container import damaged
 from openkpu.kmodel.v5_extra import CallRecord, V5Extra
 from openkpu.kmodel.v5_isa import Variant, variants
 from openkpu.kmodel.v5_k210 import Operation, Parameters
 from openkpu.kmodel.v5_stackvm import Listing, ModuleCall, listing
+from openkpu.kmodel.v5_structures import DTYPES, K210, STACKVM, Container, Function, Layout, Location, Range
 from openkpu.kmodel.v5_write import write
 
 __all__ = ["V5Extra", "read", "write"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import FileFormatError, UnsupportedError
 from openkpu.kmodel.program import DType, Memory, Operand, Step
-from openkpu.kmodel.v5_container import DTYPE_NUMBERS, DTYPES
+from openkpu.kmodel.v5_structures import DTYPE_NUMBERS, DTYPES
 
 MAX_ELEMENTS: Final = 1 << 28
 Values = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from openkpu.kmodel.program import Operand, Step
-from openkpu.kmodel.v5_container import Container
 from openkpu.kmodel.v5_isa import LATEST
 from openkpu.kmodel.v5_k210 import Parameters
+from openkpu.kmodel.v5_structures import Container
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from openkpu.kmodel.operators import CopyTensor
 from openkpu.kmodel.program import DType, KpuConv, KpuDownload, KpuUpload, Memory, Operand, Step
 from openkpu.kmodel.v3_conv import unusual
 from openkpu.kmodel.v5_call import Address, dense
-from openkpu.kmodel.v5_container import DTYPES, Location, Range, damaged, pack_range, unpack_range
+from openkpu.kmodel.v5_container import damaged, pack_range, unpack_range
+from openkpu.kmodel.v5_structures import DTYPES, Location, Range
 from openkpu.kpu.checks import check_layer
 from openkpu.kpu.layer import ACTIVATION_BYTES, ActivationTable, BatchNorm, KpuLayer
 from openkpu.kpu.registers import BYTES, LayerRegisters

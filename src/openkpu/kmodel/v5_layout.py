@@ -18,7 +18,11 @@ from openkpu.kmodel import v5_container
 from openkpu.kmodel.operators import ConcatTensors, CopyTensor
 from openkpu.kmodel.program import KpuConv, KpuDownload, KpuUpload, Memory, Operand, Program, Step
 from openkpu.kmodel.v5_call import dense
-from openkpu.kmodel.v5_container import (
+from openkpu.kmodel.v5_extra import CallRecord, V5Extra
+from openkpu.kmodel.v5_isa import LATEST
+from openkpu.kmodel.v5_k210 import Parameters
+from openkpu.kmodel.v5_registry import BY_STEP
+from openkpu.kmodel.v5_structures import (
     DTYPE_NUMBERS,
     K210,
     STACKVM,
@@ -31,10 +35,6 @@ from openkpu.kmodel.v5_container import (
     Range,
     Section,
 )
-from openkpu.kmodel.v5_extra import CallRecord, V5Extra
-from openkpu.kmodel.v5_functions_more import BY_STEP
-from openkpu.kmodel.v5_isa import LATEST
-from openkpu.kmodel.v5_k210 import Parameters
 from openkpu.kmodel.v5_write import assemble, encode_function, fitting, no_operator, put_parameters
 
 _KPU: Final = (KpuConv, KpuUpload, KpuDownload)

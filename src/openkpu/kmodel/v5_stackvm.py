@@ -18,9 +18,9 @@ import numpy as np
 from openkpu.errors import FileFormatError, UnsupportedError
 from openkpu.kmodel.program import DType, Operand
 from openkpu.kmodel.v5_call import Address, Call, Sizes, TensorFunction, Values, dense
-from openkpu.kmodel.v5_container import DTYPES
-from openkpu.kmodel.v5_functions_more import FUNCTIONS, NOT_RUN
 from openkpu.kmodel.v5_isa import OPCODES, SCALARS, TENSOR, FunctionFields, Variant
+from openkpu.kmodel.v5_registry import FUNCTIONS, NOT_RUN
+from openkpu.kmodel.v5_structures import DTYPES
 
 MAX_STACK: Final = 4096
 MAX_CALLS: Final = 1 << 16

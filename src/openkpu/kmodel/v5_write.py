@@ -13,11 +13,11 @@ from typing import Any, Final
 from openkpu.errors import UnsupportedError
 from openkpu.kmodel import v5_container, v5_k210
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
-from openkpu.kmodel.v5_container import DTYPE_NUMBERS, K210, Function, Location, Module
 from openkpu.kmodel.v5_extra import CallRecord, V5Extra
-from openkpu.kmodel.v5_functions_more import BY_STEP
 from openkpu.kmodel.v5_isa import variant
+from openkpu.kmodel.v5_registry import BY_STEP
 from openkpu.kmodel.v5_stackvm import Assembler
+from openkpu.kmodel.v5_structures import DTYPE_NUMBERS, K210, Function, Location, Module
 
 LOCATIONS: Final = {
     Memory.INPUT: Location.INPUT.value,

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +19,15 @@ FLAGS = (  # noqa: SIM905 - a command line
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe "
     "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
+
+START = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(d), fcntl.F_DUPFD, 10) for d in sys.argv[1:3]]
+for number, descriptor in zip((3, 4), high):
+    os.dup2(descriptor, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads from descriptor 3 and writes to 4."""
 
 
 def find() -> str | None:
@@ -32,23 +42,17 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        saved = self._three_and_four(to_browser, from_browser)
-        try:
-            self._process = subprocess.Popen(
-                [
-                    path,
-                    *FLAGS,
-                    f"--window-size={width},{height}",
-                    f"--user-data-dir={self._folder.name}",
-                    "about:blank",
-                ],
-                pass_fds=(3, 4),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        finally:
-            self._restore(saved, to_browser, from_browser)
+        pipes = to_browser, from_browser
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, *map(str, pipes), path, *FLAGS, f"--window-size={width},{height}"]
+            + [f"--user-data-dir={self._folder.name}", "about:blank"],
+            pass_fds=pipes,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for descriptor in pipes:
+            os.close(descriptor)
         self._buffer = b""
         self._number = 0
         self._session: str | None = None
@@ -58,36 +62,6 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-
-    @staticmethod
-    def _three_and_four(to_browser: int, from_browser: int) -> list[int | None]:
-        """The browser reads from descriptor 3 and writes to 4; keep what this process has there."""
-        saved: list[int | None] = []
-        low, high = os.dup(to_browser), os.dup(from_browser)
-        spare = [low, high]
-        while min(spare[-2:]) <= 4:  # copies that cannot collide with 3 and 4
-            spare += [os.dup(low), os.dup(high)]
-        for number, source in ((3, spare[-2]), (4, spare[-1])):
-            try:
-                saved.append(os.dup(number))
-            except OSError:
-                saved.append(None)
-            os.dup2(source, number)
-        for descriptor in spare:
-            if descriptor not in (3, 4):
-                os.close(descriptor)
-        return saved
-
-    def _restore(self, saved: list[int | None], *done: int) -> None:
-        for descriptor in done:
-            if descriptor not in (3, 4):
-                os.close(descriptor)
-        for number, copy in zip((3, 4), saved, strict=True):
-            if copy is None:
-                os.close(number)
-            else:
-                os.dup2(copy, number)
-                os.close(copy)
 
     def __enter__(self) -> Browser:
         return self

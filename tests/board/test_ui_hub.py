@@ -129,7 +129,11 @@ def test_what_events_become() -> None:
     state.take(Event("halt", {"error": {"code": "E600", "what": "no", "where": "", "why": "so", "fix": ""}}))
     state.take(Event("uart", {"number": 1}, b"x" * 40))
     state.take(Event("unknown", {}))
+    state.take(Event("start", {"script": "main.py", "firmware": "full", "resets": 0}))
+    assert now()["pins"].fields == pins
+    state.take(Event("start", {"script": "main.py", "firmware": "full", "resets": 1}))
+    assert now()["pins"].fields == {"inputs": [], "outputs": []}
     assert now()["log"].fields["pieces"] == [
         ("error", "error E600: no\n  why: so\n"),
-        ("info", f"UART 1 sends {b'x' * 32!r} and 8 bytes more\n"),
+        ("info", f"UART 1 sends {b'x' * 32!r} and 8 bytes more\nreset 1\n"),
     ]

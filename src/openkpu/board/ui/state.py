@@ -85,6 +85,15 @@ class State:
         """Show the last rates and counts."""
         self._show_rates(time.monotonic(), always=True)
 
+    def _on_start(self, f: dict[str, Any], _: bytes) -> None:
+        if f["resets"]:  # the script called machine.reset(): nothing is loaded or connected any more
+            self._hub.say("info", f"reset {f['resets']}\n")
+            for known in (self._models, self._runs, self._inputs, self._outputs):
+                known.clear()
+            self._show_models()
+            self._show_pins()
+            self._hub.put("runs", runs=[])
+
     # -- words ----------------------------------------------------------------------------------------------------
 
     def _on_text(self, f: dict[str, Any], _: bytes) -> None:

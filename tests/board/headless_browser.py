@@ -43,9 +43,9 @@ class Browser:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         pipes = to_browser, from_browser
+        more = [f"--window-size={width},{height}", f"--user-data-dir={self._folder.name}", "about:blank"]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, *map(str, pipes), path, *FLAGS, f"--window-size={width},{height}"]
-            + [f"--user-data-dir={self._folder.name}", "about:blank"],
+            [sys.executable, "-c", START, *map(str, pipes), path, *FLAGS, *more],
             pass_fds=pipes,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -341,6 +341,7 @@ def test_wrong_usage(script: Any, tmp_path: Path) -> None:
         )
 
     assert kpu(script(""), "--ui", "--json").returncode == 2
+    assert kpu(script(""), "--ui", "--display", "window").returncode == 2
     done = kpu(tmp_path / "none.py", "--ui", "--no-open")
     assert (done.returncode, "E510" in done.stderr) == (1, True)
     with socket.socket() as taken:

@@ -169,6 +169,7 @@ class Session:
         with self._lock:
             if self._how == ("running" if on else "paused"):
                 self._board.send("pause", on=on)
+                self._state.flush()
                 self._state.resumed()
                 self._show("paused" if on else "running")
 

@@ -31,13 +31,14 @@ class Rate:
         if number == self._number:
             return
         self._number = number
-        self._seen.append((now, us))
-        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_S:
-            self._seen.popleft()
+        seen = self._seen
+        seen.append((now, us))
+        while len(seen) > LEAST_FRAMES and now - seen[0][0] > WINDOW_S:
+            seen.popleft()
 
     def restart(self) -> None:
         """Forget what was before a pause."""
-        self._seen.clear()
+        self._seen = deque()  # another thread may be reading the old one
 
     @property
     def chip(self) -> float | None:
@@ -50,10 +51,11 @@ class Rate:
         return self._per_second(0, 1.0)
 
     def _per_second(self, index: int, unit: float) -> float | None:
-        if len(self._seen) < LEAST_FRAMES:
+        seen = self._seen
+        if len(seen) < LEAST_FRAMES:
             return None
-        span = self._seen[-1][index] - self._seen[0][index]
-        return (len(self._seen) - 1) * unit / span if span > 0 else None
+        span = seen[-1][index] - seen[0][index]
+        return (len(seen) - 1) * unit / span if span > 0 else None
 
 
 class State:
@@ -98,6 +100,9 @@ class State:
 
     def _on_text(self, f: dict[str, Any], _: bytes) -> None:
         self._hub.say("text", f["text"])
+
+    def _on_ask(self, _: dict[str, Any], __: bytes) -> None:
+        self.flush()
 
     def _on_note(self, f: dict[str, Any], _: bytes) -> None:
         self._hub.say("note", f["text"].rstrip("\n") + "\n")

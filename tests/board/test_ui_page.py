@@ -149,5 +149,5 @@ def test_pause_and_speed(page: Any) -> None:
     browser.value("document.getElementById('pause').click()")
     browser.until("document.getElementById('state').dataset.how === 'running'")
     browser.value("document.getElementById('pace').click()")
-    browser.until(f"{shown('fps-ratio')}.includes('times the chip')")
+    browser.until(f"{shown('fps-ratio')}.includes('× the chip')")
     assert browser.console == []

@@ -91,7 +91,7 @@ export function showRates(f) {
   text($("fps-chip"), rate(f.chip));
   text($("fps-here"), rate(f.here));
   const times = f.chip && f.here ? f.here / f.chip : 0;
-  text($("fps-ratio"), times && Math.abs(times - 1) > 0.05 ? `${times.toFixed(times < 10 ? 2 : 0)} times the chip's speed` : "frames a second");
+  text($("fps-ratio"), times && Math.abs(times - 1) > 0.05 ? `${times.toFixed(times < 10 ? 2 : 0)}× the chip's speed` : "frames a second");
   text($("time"), f.us < 60e6 ? `${(f.us / 1e6).toFixed(f.us < 10e6 ? 2 : 1)} s` : `${Math.floor(f.us / 60e6)} min ${Math.floor((f.us / 1e6) % 60)} s`);
   text($("counts"), f.snapshots ? plural(f.snapshots, "snapshot") : plural(f.displays, "display"));
 }

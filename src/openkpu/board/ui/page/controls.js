@@ -31,6 +31,7 @@ export function setUpControls() {
 export function showHello(f) {
   document.title = `${f.script} · OpenKPU board`;
   text($("script"), f.script);
+  $("script").title = f.folder;
   text($("about"), [`firmware ${f.firmware ?? "full"}`, f.time === "real" ? "this computer's time" : "the chip's time"].join(" · "));
   document.querySelector(".switch").hidden = f.time === "real";
 }

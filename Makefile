@@ -10,7 +10,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format examples bench native nncase-env docs clean
+.PHONY: help demo test lint format examples bench native nncase-env docs clean notebooks
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ docs: $(VENV)/.dev  ## write the generated pages again (docs/operators.md, the p
 
 examples: $(VENV)/.dev $(VENV)/.native  ## compile every example and count its right answers
 	$(BIN)/python -m pytest tests/examples
+
+notebooks: $(VENV)/.dev $(VENV)/.native  ## run the notebooks, cell by cell
+	$(BIN)/python tools/run_notebooks.py
 
 bench: $(VENV)/.dev $(VENV)/.native  ## speed against onnxruntime int8; with OPENKPU_NNCASE_PYTHON also against nncase 1.9
 	$(BIN)/python benchmarks/speed_ort.py

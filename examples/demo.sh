@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The way of a model, on two real ones and on pictures they have never seen: check, compile, run, compare, inspect.
+# The way of a model, on two real ones and on pictures they have never seen: check, compile, run, compare, profile, board.
 # `make demo` sets everything up and runs this. The kmodels stay in .demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,8 +30,21 @@ show kpu run .demo/mobilenet.kmodel examples/mobilenet/pictures/coat_0010.png --
 show kpu run .demo/mobilenet.kmodel examples/mobilenet/pictures/{bag_0018,dress_0013,sneaker_0009,shirt_0004}.png \
   --labels examples/mobilenet/model.json
 
-say "5. All pictures"
+say "5. How long would it take on the chip, and does it fit?"
+show kpu profile .demo/mobilenet.kmodel --top 6
+
+say "6. A MaixPy script, unchanged, on a virtual board with pictures for a camera"
+mkdir -p .demo/card && cp .demo/digits.kmodel .demo/card/
+show kpu board examples/board/digits.py --sd .demo/card --camera examples/digits/pictures --frames 12 \
+  --display .demo/digits.gif
+
+say "7. One page that tells everything"
+show kpu report examples/mobilenet/mobilenet.onnx .demo/mobilenet.kmodel --data examples/mobilenet/pictures \
+  -o .demo/mobilenet.html
+
+say "8. All pictures"
 echo
 python examples/score.py examples/digits .demo/digits.kmodel
 python examples/score.py examples/mobilenet .demo/mobilenet.kmodel
-printf '\nBoth files are in .demo/. Copy one to an SD card and load it with KPU.load: docs/getting-started.md shows how.\n'
+printf '\nEverything is in .demo/: open mobilenet.html and digits.gif. Copy a kmodel to an SD card and load it with\n'
+printf 'KPU.load: docs/getting-started.md shows how.\n'

@@ -17,7 +17,7 @@ PAGES = sorted(
     list(ROOT.glob("*.md")) + [p for f in ("docs", "examples", "benchmarks") for p in (ROOT / f).rglob("*.md")]
 )
 page = pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-RUN = {"README.md": 8, "README.zh.md": 8, "docs/getting-started.md": 5}
+RUN = {"README.md": 8, "README.zh.md": 8, "docs/getting-started.md": 5, "docs/know-before-you-flash.md": 10}
 """Pages whose commands and Python are run, and how many there are at least."""
 
 
@@ -97,6 +97,16 @@ def test_shown_commands_run(name: str) -> None:
     done = subprocess.run([sys.executable, script, name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("ok ") >= RUN[name]
+
+
+def test_shown_output_that_nothing_prints_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    for line, code in (("b  c", 0), ("b d", 1)):
+        file.write_text(f"```sh\nprintf 'a\\nb   c\\n'\n```\n\n```output\na\n...\n{line}\n```\n")
+        script = ROOT / "tools" / "run_readme.py"
+        done = subprocess.run([sys.executable, script, file], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert (line in done.stdout) == bool(code)
 
 
 def test_both_readmes_show_the_same() -> None:

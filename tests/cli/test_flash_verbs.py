@@ -67,6 +67,34 @@ def test_pack_json_and_flat_image(kpu, kmodel, tmp_path):
     assert out.read_bytes() == b"\xff" * 0x300000 + kmodel.read_bytes()
 
 
+def test_pack_with_a_known_answer_test(kpu, kmodel, tmp_path):
+    out = tmp_path / "proof.kfpkg"
+    result = kpu("pack", out, kmodel, "--kat", "noise")
+    assert result.exit_code == 0, result.stderr
+    script = tmp_path / "proof_kat.py"
+    for part in (
+        "Known-answer test",
+        "1 output of the whole model and 2 layers",
+        "noise, 16x16, 5/6/5 bits",
+        str(script),
+    ):
+        assert part in result.stdout, part
+    package = kfpkg.read(out.read_bytes())
+    assert [(p.name, p.address) for p in package.parts] == [("two.kmodel", 0x300000), ("proof_kat.bin", 0x310000)]
+    assert package.extras == {"proof_kat.py": script.read_bytes()}
+    ran = kpu("board", script, "--flash", out)
+    assert ran.exit_code == 0
+    assert ran.stdout.splitlines()[-1] == "PASS: the board computes what the simulator computes (comparisons: 3)"
+    data = json.loads(kpu("pack", out, kmodel, "--kat", "noise", "--json").stdout)
+    assert data["known_answer_test"]["layers"] == 2
+    assert data["known_answer_test"]["script"] == str(script)
+    result = kpu("pack", tmp_path / "no.kfpkg", kmodel, "--kat", tmp_path / "absent.png")
+    assert result.exit_code == 1
+    assert "E510" in result.stderr
+    assert not (tmp_path / "no.kfpkg").exists()
+    assert not (tmp_path / "no_kat.py").exists()
+
+
 def test_pack_refuses_overlaps_unless_forced(kpu, kmodel, tmp_path):
     out = tmp_path / "o.kfpkg"
     result = kpu("pack", out, f"{kmodel}@0x300000", f"{kmodel}@0x300004")

@@ -79,7 +79,7 @@ def _scale(s: Any) -> list[str]:
 
 
 def _clamp(s: Any) -> str:
-    if s.clamp == t.NO_CLAMP:
+    if all(abs(v) >= t.FLT_MAX for v in s.clamp):  # V5 writes infinities for none
         return ""
     low, high = (f"{v:.6g}" if abs(v) < t.FLT_MAX else "" for v in s.clamp)
     return f"clamp {low}..{high}"

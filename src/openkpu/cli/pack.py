@@ -31,6 +31,10 @@ def pack(
     firmware: Annotated[
         Path | None, typer.Option(metavar="MAIXPY.bin", help="The firmware, for address 0; the frame is added.")
     ] = None,
+    kat: Annotated[
+        str | None,
+        typer.Option(metavar="PICTURE|noise", help="Add a known-answer test: a script that proves board = simulator."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write it although files overlap.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -41,18 +45,24 @@ def pack(
     line for your script, and you are told what will not work: files that overlap, a model in the file system, a kmodel
     version that the firmware does not load.
 
+    With --kat the package also gets an input and what the simulator makes of it, and OUT_kat.py is written, a MaixPy
+    script that runs the model on the board and prints PASS, or FAIL with the first layer that differs.
+
     \b
     Examples:
       kpu pack face.kfpkg face.kmodel                                kpu.load(0x300000)
       kpu pack all.kfpkg --firmware maixpy.bin face.kmodel mnist.kmodel@0x500000
       kpu pack big.kfpkg big.kmodel@0x600000:be                      kpu.load_flash, streamed
       kpu pack flash.bin face.kmodel mnist.kmodel                    a flat image, for a flash programmer
+      kpu pack test.kfpkg face.kmodel --kat photo.jpg                with a test (--kat noise: a built-in picture)
 
     Read on: kpu flash --help writes it onto a board, kpu unpack --help looks inside. In Python:
     openkpu.flash.pack.plan.
     """
     from openkpu.files import check_writable, write_file
+    from openkpu.flash.kfpkg import safe_name
     from openkpu.flash.pack import plan
+    from openkpu.report import known_answer as report_kat
     from openkpu.report import layout as report
     from openkpu.report import words
     from openkpu.report.console import Printer, print_json
@@ -65,6 +75,15 @@ def pack(
     requests = [_request(text) for text in files or []]
     check_writable(output)
     layout = plan(requests, firmware, force=force)
+    test = None
+    if kat is not None:
+        from openkpu.kat.known_answer import add
+
+        script = output.with_name(f"{output.stem}_kat.py")
+        check_writable(script)
+        test = add(layout, safe_name(output.stem), kat)
+        layout = test.layout
+        write_file(script, test.script)
     data = layout.to_kfpkg() if kind == ".kfpkg" else layout.to_image()
     write_file(output, data)
     if as_json:
@@ -75,14 +94,19 @@ def pack(
                 "files": report.files(layout),
                 "warnings": list(layout.warnings),
             }
+            | ({} if test is None else {"known_answer_test": test.as_dict() | {"script": str(script)}})
         )
         return
     printer = Printer()
     what = "flash package" if kind == ".kfpkg" else "flash image from address 0"
     printer.line((str(output), "bold"), f"  {words.size(len(data))}  ", (what, words.ACCENT))
     report.show(layout, printer)
+    if test is not None:
+        report_kat.show(test, printer)
     printer.heading("Next")
     printer.line(f"  {shlex.join(['kpu', 'flash', 'PORT', str(output)])}")
+    if test is not None:
+        report_kat.show_steps(str(script), str(output), printer)
 
 
 def _request(text: str) -> Request:

@@ -58,6 +58,27 @@ def _pack(layout: str, *values: Any) -> bytes:
     return struct.pack(layout, *map(_of_text, values))
 
 
+def _readable(value: Any) -> Any:
+    """An object of the board with a buffer (a feature map) as one of the host's, which Python 3.11 cannot see."""
+    view = getattr(value, "_buffer", None)
+    return _of_text(value) if view is None else view()
+
+
+def _unpack(layout: str, data: Any) -> tuple[Any, ...]:
+    """As struct.unpack, from any object with a buffer."""
+    return struct.unpack(layout, _readable(data))
+
+
+def _unpack_from(layout: str, data: Any, offset: int = 0) -> tuple[Any, ...]:
+    """As struct.unpack_from, from any object with a buffer."""
+    return struct.unpack_from(layout, _readable(data), offset)
+
+
+def _crc32(data: Any, crc: int = 0) -> int:
+    """As binascii.crc32, of any object with a buffer."""
+    return binascii.crc32(_readable(data), crc)
+
+
 class _AnyByteArray(type):
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, bytearray)
@@ -77,7 +98,9 @@ def build_host(name: str) -> types.ModuleType:
     chosen = names.split() or [n for n in dir(source) if not n.startswith("_")]
     members = {n: getattr(source, n) for n in chosen}
     if source is struct:
-        members["pack"] = _pack
+        members |= {"pack": _pack, "unpack": _unpack, "unpack_from": _unpack_from}
+    if source is binascii:
+        members["crc32"] = _crc32
     return mp.module(f"u{name}", f"As the host's {name}.", members)
 
 

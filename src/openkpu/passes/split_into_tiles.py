@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import ceil
 from typing import Final
 
@@ -217,7 +218,7 @@ def _transfer(inputs: list[Tensor], sizes: dict[int, Size], last: Node, result: 
 def _shares(n: int, parts: int) -> list[Range]:
     """Split 0..n into parts of nearly equal size."""
     edges = [n * i // parts for i in range(parts + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _needed(run: list[Node], last: Part) -> dict[int, Part]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.lower.export import register_exporters
 from openkpu.lower.lower import lower
 from openkpu.lower.target import V3, Target
 from openkpu.passes import canonicalize
@@ -164,6 +165,7 @@ class Builder:
 
 def run_float(graph: Graph, x: Any) -> list[np.ndarray]:
     """Run a float or lowered graph in onnxruntime."""
+    register_exporters()
     values = FloatSession(graph).run({graph.inputs[0].name: np.asarray(x, np.float32)})
     return [values[t.name] for t in graph.outputs]
 

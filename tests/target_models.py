@@ -69,6 +69,8 @@ def reduced(b, op, axes, keep=True):
 
 
 MODELS = {
+    "transposed convolution": transposed,
+    "transposed convolution in groups": lambda b: transposed(b, 2),
     "squeeze and excite": squeeze_excite,
     "multiplied maps": lambda b: b.conv(b.binary("Mul", b.conv(b.x, 4, 3), b.relu(b.conv(b.x, 4, 3))), 4, 3),
     "divided": lambda b: b.binary("Div", b.conv(b.x, 4, 3), b.unary("Exp", b.conv(b.x, 4, 1))),
@@ -112,8 +114,6 @@ MODELS = {
     "most of floats": lambda b: b.max_pool(b.binary("Mul", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)), 3, 1, (1, 1, 1, 1)),
 }
 ONLY = {
-    "transposed convolution": (V4, transposed),
-    "transposed convolution in groups": (V4, lambda b: transposed(b, 2)),
     "bilinear, half pixel": (
         V5,
         lambda b: b.op(

@@ -26,6 +26,9 @@ DETAILS: Final = {
     "Sums and concatenations": "openkpu.lower.merge",
     "Fully connected": "openkpu.lower.dense",
     "Parts of maps": "openkpu.lower.view",
+    "Maps that are too large": "openkpu.passes.split_into_tiles",
+    "More than 1024 channels": "openkpu.passes.split_many_channels",
+    "Transposed convolutions": "openkpu.passes.expand_conv_transpose",
 }
 """Heading -> the module whose docstring tells how it is done."""
 

@@ -110,7 +110,7 @@ def test_the_same_version_is_the_same_program():
 def test_16_bit_weights_stay_in_v3():
     model = compiled(graph_of((1, 3, 8, 8), lambda b: b.conv(b.x, 4, 3)), 3)
     first = next(s for s in model.steps if isinstance(s, KpuConv))
-    wide = replace(first, layer=replace(first.layer, weights=first.layer.weights.astype(np.uint16), cache={}))
+    wide = replace(first, layer=replace(first.layer, weights=first.layer.weights.astype(np.uint16)))
     program = replace(model.program, steps=(wide, *model.steps[1:]))
     with pytest.raises(UnsupportedError, match="16 bits"):
         retarget(program, 4)
@@ -131,9 +131,7 @@ def test_batches_become_single_layers_in_v3():
     model = compiled(graph_of((1, 4, 8, 8), lambda b: b.conv(b.x, 4, 3)), 4)
     conv = next(s for s in model.steps if isinstance(s, KpuConv))
     line = 2 * conv.input.size // 64
-    layer = replace(
-        conv.layer, registers=replace(conv.layer.registers, image_src_addr=0, image_dst_addr=line), cache={}
-    )
+    layer = replace(conv.layer, registers=replace(conv.layer.registers, image_src_addr=0, image_dst_addr=line))
     both = Operand(Memory.MAIN, 0, DType.U8, (2, 4, 8, 8))
     step = KpuConv(layer=layer, batches=2, main_output=both)
     source = Program(version=4, inputs=(step.input,), outputs=(both,), steps=(step,), main_bytes=both.size)

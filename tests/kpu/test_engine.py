@@ -66,8 +66,8 @@ def test_every_way_of_finishing_is_taken(isa: str) -> None:
     wide = replace(layer.registers, arg_x=(1 << 23) - 1)
     for path, one in {
         "ramp": layer,
-        "table": replace(layer, activation=curve, cache={}),
-        "exact": replace(layer, registers=wide, cache={}),
+        "table": replace(layer, activation=curve),
+        "exact": replace(layer, registers=wide),
     }.items():
         expected = ram.copy()
         reference.run_layer(one, expected)
@@ -144,7 +144,7 @@ def test_wrong_arguments_are_named() -> None:
         engine.run_layer(layer, ram, threads=0)
     with pytest.raises(InputError, match="E440"):
         engine.run_layer(layer, ram.astype(np.int8))  # type: ignore[arg-type]
-    bad = replace(layer, registers=replace(layer.registers, image_dst_addr=32767), cache={})
+    bad = replace(layer, registers=replace(layer.registers, image_dst_addr=32767))
     with pytest.raises(MemoryLimitError, match="E340"):
         engine.run_layer(bad, ram)
 

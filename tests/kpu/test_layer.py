@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import program_builders as build
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kpu_cases import identity_table, registers
 
+from openkpu.k210 import AI_RAM_BYTES
+from openkpu.kpu import engine, reference
 from openkpu.kpu.layer import ACTIVATION_BYTES, ActivationTable, BatchNorm, KpuLayer
 
 
@@ -54,3 +59,16 @@ def test_shapes_and_macs() -> None:
         registers(6, 8, 10, 6, depth_wise_layer=1), np.zeros((6, 1, 1, 1), np.uint8), norm, identity_table()
     )
     assert (depthwise.kernel, depthwise.macs) == (1, 80 * 6)
+
+
+def test_a_changed_layer_is_not_run_with_the_old_numbers() -> None:
+    """The engine keeps a packed form beside the layer; a copy with other weights must not inherit it."""
+    layer = build.kpu_layer(0, 64, 3, 4, 8, 8, k=3)
+    rng = np.random.default_rng(0)
+    ram = rng.integers(0, 256, AI_RAM_BYTES, np.uint8)
+    engine.run_layer(layer, ram.copy())
+    changed = replace(layer, weights=layer.weights ^ 0x55)
+    want, got = ram.copy(), ram.copy()
+    reference.run_layer(changed, want)
+    engine.run_layer(changed, got)
+    np.testing.assert_array_equal(got, want)

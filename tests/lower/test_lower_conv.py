@@ -146,7 +146,6 @@ def test_what_cannot_be_lowered_is_refused_by_name(build, code):
         ((1, 1, 16, 520), 4, "E213"),
         ((1, 1, 300, 16), 4, "E213"),
         ((1, 1032, 4, 4), 4, "E213"),
-        ((1, 16, 200, 300), 24, "E301"),
     ],
 )
 def test_too_large_maps_are_refused_by_name(shape, oc, code):
@@ -156,6 +155,13 @@ def test_too_large_maps_are_refused_by_name(shape, oc, code):
     with pytest.raises((UnsupportedError, MemoryLimitError)) as caught:
         lower(graph)
     assert caught.value.code == code
+    assert "Conv_" in caught.value.where
+
+
+def test_a_layer_over_the_memory_that_no_pass_split_is_refused_by_name():
+    b = Builder(1, 16, 200, 300)
+    with pytest.raises(MemoryLimitError, match="E301") as caught:
+        lower(b.graph(b.conv(b.x, 24, 3)))
     assert "Conv_" in caught.value.where
 
 

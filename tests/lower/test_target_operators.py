@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder, lowered_equals_source
-from target_models import CASES, MODELS, ONLY, attention, shuffle, squeeze_excite, transposed
+from target_models import CASES, MODELS, ONLY, attention, shuffle, squeeze_excite
 
 from openkpu.errors import UnsupportedError
 from openkpu.lower.lower import lower
@@ -31,14 +31,6 @@ def test_v3_refuses_and_names_the_versions_that_have_it(name):
     text = str(caught.value)
     assert "kmodel V4 and V5 have it: --target v4" in text
     assert caught.value.where
-
-
-def test_transposed_convolution_names_v4_only():
-    g = graph(transposed)
-    canonicalize.run(g)
-    for version in (V3, V5):
-        with pytest.raises(UnsupportedError, match="kmodel V4 has it: --target v4"):
-            lower(g, target=version)
 
 
 def test_half_pixel_is_refused_where_the_runtime_resizes_otherwise():

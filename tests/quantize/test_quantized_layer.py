@@ -74,7 +74,7 @@ def test_no_input_leaves_the_proven_bits(case, seed):
     monitor = Monitor()
     for x in (rng.integers(0, 256, spec.shape, np.uint8), rng.choice(np.array([0, 255], np.uint8), spec.shape)):
         fmap.store(ai, 0, x)
-        placed = replace(made.layer, registers=replace(made.layer.registers, image_dst_addr=1024), cache={})
+        placed = replace(made.layer, registers=replace(made.layer.registers, image_dst_addr=1024))
         engine.run_layer(placed, ai, monitor=monitor)
     assert monitor.clean
     for low, high, bits in (

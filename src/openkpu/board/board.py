@@ -92,12 +92,15 @@ class Board:
         keep_frames: bool = False,
         camera_events: bool = False,
         stdin: TextIO | None = None,
+        watch: bool = False,
+        paced: bool = True,
     ) -> Result:
         """Run a script to its end and return what came of it.
 
         ``on_event`` gets every event as it happens (see ``board.events``), in this thread; with ``camera_events`` also
-        the camera's pictures. ``keep_frames`` keeps what
-        the display showed in the result. A script that reads a line gets it from ``stdin``, or an empty one.
+        the camera's pictures. ``keep_frames`` keeps what the display showed in the result. A script that reads a line
+        gets it from ``stdin``, or an empty one. ``watch``: people look on; there are also the camera's pictures and the
+        memory bill, commands can pause the script, and with ``paced`` it runs no faster than on the chip.
         ``SetupError`` E510 when there is no such script, ``BoardError`` when the board cannot be set up.
         """
         path = Path(script)
@@ -114,7 +117,9 @@ class Board:
                 sd=self._config.sd or str(path.resolve().parent),
                 sd_overlay=None if self._config.sd else str(_folder(work / "sd")),
                 send_frames=wants_frames,
-                send_camera=camera_events,
+                send_camera=camera_events or watch,
+                send_bill=watch,
+                paced=(paced and not self._config.real_time) if watch else None,
             )
             run = _Run(work, on_event, keep_frames, recorder, stdin)
             try:

@@ -209,8 +209,15 @@ class Camera:
 
     def __init__(self, camera: str | list[str] | None) -> None:
         self.source: Source = source_of(camera)
+        self._other: Source = Live()
+        self._always_live = isinstance(self.source, Live)
         self._cache: OrderedDict[Any, Picture] = OrderedDict()
         self._cached = 0
+
+    def use_live(self, live: bool) -> None:
+        """Switch between the pictures of the option ``camera`` and those that a watcher sends."""
+        if not self._always_live and live != isinstance(self.source, Live):
+            self.source, self._other = self._other, self.source
 
     def frame(self, width: int, height: int) -> Picture:
         """Return the next frame, uint8 (height, width, 3), not to be changed."""

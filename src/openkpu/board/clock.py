@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from openkpu.board.pace import Pace
+
 ASK_US: Final = 10.0
 """What a call of ticks_ms() and its like costs; nobody has published the real figure."""
 FRAME_US: Final = 1_000_000 / 30
@@ -21,8 +23,9 @@ BLANK_US: Final = FRAME_US / 10
 class Clock:
     """Microseconds since the board started."""
 
-    def __init__(self, *, real: bool = False) -> None:
+    def __init__(self, *, real: bool = False, pace: Pace | None = None) -> None:
         self.real = real
+        self.pace = pace
         self._began = time.monotonic()
         self._us = 0.0
         self._handed_out = -1
@@ -34,14 +37,18 @@ class Clock:
 
     def ask(self) -> float:
         """Return now, as a script sees it that asks for the time."""
-        if not self.real:
-            self._us += ASK_US
+        self.spend(ASK_US)
         return self.us
 
     def spend(self, us: float) -> None:
         """Let the chip work for ``us``; with real time that work takes what it takes on this computer."""
         if not self.real:
             self._us += us
+        self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        if self.pace is not None:
+            self.pace.hold() if self.real else self.pace.keep(self._us)
 
     def sleep(self, us: float) -> None:
         """Sleep, in whichever time."""
@@ -49,8 +56,9 @@ class Clock:
             return
         if self.real:
             time.sleep(us / 1e6)
+            self._keep_pace()
         else:
-            self._us += us
+            self.spend(us)
 
     def wait_for_frame(self, *, dual: bool) -> None:
         """Wait for the next camera frame.

@@ -35,6 +35,10 @@ class BoardConfig:
     """Whether the display's pixels are sent with each frame."""
     send_camera: bool = False
     """Whether camera pictures are sent."""
+    send_bill: bool = False
+    """Whether the lines of the memory bill are sent with ``memory`` when main RAM changes."""
+    paced: bool | None = None
+    """Whether the script runs no faster than on the chip; None: nobody can pause it or change that."""
     pins: dict[str, int] = field(default_factory=dict)
     """Level of input pins by their number on the chip ("16": the BOOT key); the others are high."""
     presses: tuple[tuple[int, float], ...] = ()

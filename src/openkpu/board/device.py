@@ -14,6 +14,7 @@ from openkpu.board.camera import Camera
 from openkpu.board.clock import Clock
 from openkpu.board.config import BoardConfig
 from openkpu.board.heap import Heap
+from openkpu.board.pace import SLICE_US, Pace
 from openkpu.board.panel import Panel
 from openkpu.board.pins import Pins
 from openkpu.board.storage import Mount, Storage, os_error
@@ -90,7 +91,8 @@ class Device:
         self.config = config
         self.send: Callable[..., None] = send or (lambda *a, **k: None)
         self.firmware = firmware.find(config.firmware)
-        self.clock = Clock(real=config.real_time)
+        self.pace = None if config.paced is None else Pace(config.paced)
+        self.clock = Clock(real=config.real_time, pace=self.pace)
         self.random = random.Random(config.seed)
         self.camera = Camera(list(config.camera) if isinstance(config.camera, tuple) else config.camera)
         self.flash = flash_from(config.flash)
@@ -170,13 +172,13 @@ class Device:
     def malloc(self, size: int, what: str) -> int | None:
         """Take memory of the system heap; None when there is not enough."""
         address = self.system.allocate(size, what)
-        self.memory_changed()
+        self.memory_changed(main_ram=True)
         return address
 
     def release(self, address: int) -> None:
         """Give memory of the system heap back."""
         self.system.release(address)
-        self.memory_changed()
+        self.memory_changed(main_ram=True)
 
     def allocate(self, size: int, what: str) -> int:
         """Take memory of the GC heap; ``MemoryError`` with the firmware's text when there is not enough."""
@@ -216,14 +218,19 @@ class Device:
         for finaliser in garbage:
             finaliser()
 
-    def memory_changed(self) -> None:
-        """Tell the watcher."""
+    def memory_changed(self, *, main_ram: bool = False) -> None:
+        """Tell the watcher; ``main_ram``: the system heap is another now."""
+        more = {}
+        if main_ram and self.config.send_bill:
+            blocks = [(b.what, b.size) for b in self.system.blocks]
+            more["bill"] = [(f"firmware {self.firmware.name}", self.firmware.footprint), *blocks]
         self.send(
             "memory",
             system_free=self.system.free,
             system_size=MAIN_RAM_BYTES,
             gc_free=self.gc.free,
             gc_size=self.gc.size,
+            **more,
         )
 
     def bill(self, cost: ModelCost) -> Bill:
@@ -285,6 +292,8 @@ class Device:
             moment = min(
                 (m for m in (self.pins.next_change(self.clock.us), *(t.due for t in self.timers)) if m), default=end
             )
+            if self.pace is not None:
+                moment = min(moment, self.clock.us + SLICE_US)
             if moment >= end:
                 break
             self.clock.sleep(moment - self.clock.us)

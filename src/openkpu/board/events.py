@@ -3,12 +3,17 @@
 One event is a JSON object with ``kind``, and bytes where there are pixels. On the wire: two big-endian u32 (length of
 the JSON, length of the bytes), then both. The same framing carries commands to the script's process.
 
-Events: ``text`` (the script's output), ``note`` (the board explains), ``frame`` (the display, RGB888 bytes, ``w h n
-us``), ``camera`` (the picture that the camera gave, likewise, when asked for), ``memory`` (bytes of both heaps),
-``model`` (loaded: ``id name bytes main layers``), ``run`` (a model ran: ``id start us``), ``unload``, ``pin`` (an
-output changed), ``ask`` (the script reads a line), ``reset``, ``halt`` (the board stopped: an error), ``end``.
+Events: ``start`` (the board is on: ``script firmware resets``), ``text`` (the script's output), ``note`` (the board
+explains), ``frame`` (the display, RGB888 bytes, ``w h n us``), ``camera`` (the picture that the camera gave, likewise,
+and ``frame``, the size before windowing; when asked for), ``memory`` (bytes of both heaps; the ``bill`` when
+asked for), ``model`` (loaded: ``id name bytes main``, and lists with a value for each step: ``steps us kinds shapes
+ai``), ``run`` (a model ran: ``id start us layers``), ``unload``, ``pin`` (an output changed), ``input`` (the script
+reads a pin for the first time), ``ask`` (the script reads a line), ``reset``, ``halt`` (the board stopped: an error),
+``end``.
+
 Commands: ``line`` (text for a script that asked), ``pin`` (the level of an input), ``picture`` (RGB888 bytes for a
-camera that is ``live``), ``interrupt`` (Ctrl-C).
+camera that is ``live``), ``camera`` (``live``: use those pictures), ``pause`` and ``pace`` (``on``; both only when the
+run is watched), ``interrupt`` (Ctrl-C).
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ class Pins:
     """Pin -> function number (FPIOA)."""
     watches: dict[int, Callable[[int, int], None]] = field(default_factory=dict)
     """Pin -> what to call with (old, new level) when it changes."""
+    read: set[int] = field(default_factory=set)
+    """Pins that the script reads; the watcher was told."""
     _sent: dict[int, int] = field(default_factory=dict)
     _last: dict[int, int] = field(default_factory=dict)
 

@@ -74,6 +74,14 @@ def board(
     stubs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Copy the editor stubs (.pyi) of MaixPy's modules there.")
     ] = None,
+    ui: Annotated[bool, typer.Option("--ui", help="Show the board as a page in the browser, until Ctrl-C.")] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Port of the page.  [default: a free one]", show_default=False
+        ),
+    ] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Only print the address of the page.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a MaixPy script on a virtual board, unmodified.
@@ -86,6 +94,7 @@ def board(
       kpu board main.py --sd card/ --camera street.jpg --display out.gif --frames 20
       kpu board demo_find_face.py --flash face_model.kfpkg --camera photos/ --display last.png --frames 10
       kpu board digits.py --flash digits.kmodel@0x300000 --firmware minimum
+      kpu board digits.py --sd card/ --ui
       kpu board --stubs typings/
 
     Read on: docs/board.md. In Python: openkpu.Board(...).run(script).
@@ -100,6 +109,8 @@ def board(
             return
     if script is None:
         raise typer.BadParameter("give a script to run, or --stubs DIR", param_hint="SCRIPT")
+    if ui and (as_json or display == "window"):
+        raise typer.BadParameter("goes neither with --json nor with --display window", param_hint="--ui")
     import sys
 
     from openkpu.report import board as report
@@ -118,6 +129,21 @@ def board(
         camera_fixed=camera_mount is Mount.fixed,
         presses=_presses(press),
     )
+    if ui:
+        from openkpu.board.ui.serve import serve
+
+        code = serve(
+            made,
+            script,
+            port=port,
+            open_browser=not no_open,
+            info={"firmware": firmware, "time": time.value},
+            paced=time is Time.chip,
+            on_url=report.address,
+            on_event=report.Live(),
+            on_result=report.outcome,
+        )
+        raise typer.Exit(code)
     if as_json:
         result = made.run(script, stdin=sys.stdin)
         print_json(result.as_dict())

@@ -242,9 +242,7 @@ class Assembler:
                 image_dst_addr=target.start // AI_LINE_BYTES,
             )
             out = main.operand(layer.output_shape) if main is not None else None
-            return p.KpuConv(
-                layer=replace(layer, registers=registers, cache={}), main_output=out, flags=int(main is not None)
-            )
+            return p.KpuConv(layer=replace(layer, registers=registers), main_output=out, flags=int(main is not None))
 
         self.act(make, [source], [target] + ([main] if main is not None else []), tensor)
 

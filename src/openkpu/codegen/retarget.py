@@ -258,7 +258,7 @@ def _picture_to_main(r: Rewriter, o: Operand) -> Operand:
         image_src_addr=picture.start // AI_LINE_BYTES,
         image_dst_addr=copy.start // AI_LINE_BYTES,
     )
-    placed = replace(layer, registers=registers, cache={})
+    placed = replace(layer, registers=registers)
     r.steps.append(KpuConv(layer=placed, main_output=replace(o, shape=shape), flags=1))
     return picture
 

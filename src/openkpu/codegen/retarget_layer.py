@@ -52,7 +52,7 @@ def _picture(s: KpuConv, i: int) -> KpuLayer:
         FeatureMapLayout(*shape).bytes // AI_LINE_BYTES for shape in (s.layer.input_shape, s.layer.output_shape)
     )
     moved = replace(reg, image_src_addr=reg.image_src_addr + i * src, image_dst_addr=reg.image_dst_addr + i * dst)
-    return replace(s.layer, registers=moved, cache={})
+    return replace(s.layer, registers=moved)
 
 
 def download(r: Rewriter, s: p.KpuDownload) -> None:
@@ -84,6 +84,4 @@ def download(r: Rewriter, s: p.KpuDownload) -> None:
             image_dst_addr=copy.start // AI_LINE_BYTES,
         )
         place = Operand(out.memory, out.start + i * c * h * w, U8, (c, h, w))
-        r.add(
-            KpuConv(layer=replace(layer, registers=registers, cache={}), main_output=place, flags=int(r.version == 3))
-        )
+        r.add(KpuConv(layer=replace(layer, registers=registers), main_output=place, flags=int(r.version == 3)))

@@ -365,6 +365,25 @@ def concat(asm: Assembler, node: Node) -> None:
     asm.act(make, parts, [out], node.output)
 
 
+def tiles(asm: Assembler, node: Node) -> None:
+    """Gather the tiles of a map row by row (whole columns of rows where a tile is as wide as the map)."""
+    parts = [asm.get(t, Domain.U8) for t in node.inputs]
+    out = asm.buffer(Memory.MAIN, U8, node.output.shape[1:], node.output)
+    asm.forms[id(node.output), Domain.U8] = out
+    axis = node.attrs["axis"]
+    count = int(np.prod(node.output.shape[:axis]))
+
+    def make() -> p.Step:
+        pieces = [
+            b.part(i * size, size)
+            for i in range(count)
+            for b, size in ((b, int(np.prod(t.shape)) // count) for b, t in zip(parts, node.inputs, strict=True))
+        ]
+        return p.Concat(inputs=tuple(pieces), output=out.operand((byte_count(out),)), quantized=True)
+
+    asm.act(make, parts, [out], node.output)
+
+
 HANDLERS: Final[dict[str, Callable[[Assembler, Node], None]]] = {
     "CpuMaxPool": max_pool,
     "CpuPad": pad,
@@ -378,4 +397,5 @@ HANDLERS: Final[dict[str, Callable[[Assembler, Node], None]]] = {
     "CpuAdd": add,
     "CpuToHWC": to_hwc,
     "CpuConcat": concat,
+    "TensorConcat": tiles,
 }

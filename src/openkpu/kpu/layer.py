@@ -114,7 +114,7 @@ class KpuLayer:
     weights: NDArray[np.uint8] | NDArray[np.uint16]
     batch_norm: BatchNorm
     activation: ActivationTable
-    cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Room for an engine's prepacked form of this (immutable) layer."""
 
     @property

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.errors import UnsupportedError
+from openkpu.errors import OpenKPUError, UnsupportedError
 from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
@@ -30,6 +30,7 @@ from openkpu.lower.context import Context
 from openkpu.lower.dense import lower_linear
 from openkpu.lower.pool import pool_after, pool_for_view
 from openkpu.lower.tail import follow
+from openkpu.lower.tensor import lower_tensor
 from openkpu.lower.view import View
 
 Array = NDArray[Any]
@@ -93,7 +94,11 @@ def lower_deferred(ctx: Context, t: Tensor) -> None:
     if node is None:
         return
     origin, ctx.origin = ctx.origin, node.source
-    _lower_now(ctx, node, ctx.map(node.inputs[0]))
+    try:
+        _lower_now(ctx, node, ctx.map(node.inputs[0]))
+    except OpenKPUError as refusal:
+        if not lower_tensor(ctx, node, refusal):
+            raise
     ctx.origin = origin
 
 

@@ -25,6 +25,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
 from openkpu.lower.target import V3, Target, elsewhere
 from openkpu.lower.tensor import lower_tensor
@@ -70,6 +71,7 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Transpose": lower_transpose,
     "Pad": lower_pad,
     "Resize": lower_resize,
+    "Slice": lower_slice,
     "Softmax": lower_softmax,
     "Elementwise": lower_elementwise,
 }

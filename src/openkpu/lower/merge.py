@@ -155,7 +155,7 @@ def lower_concat(ctx: Context, node: Node) -> None:
     if spatial and _side_by_side(ctx, node):
         decide.kpu_rewrite(ctx, node, "placement side by side in AI RAM", ctx.spent - before)
         return
-    if ctx.target.has("Concat"):
+    if ctx.target.has("Concat") or node.attrs.get("tiles"):
         tensor.concat(ctx, node)
     elif int(np.prod(out.shape[:axis])) != 1:
         raise UnsupportedError(
@@ -169,6 +169,10 @@ def lower_concat(ctx: Context, node: Node) -> None:
         parts = [ctx.shaped(t) for t in node.inputs]
         ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
         ctx.spent += int(np.prod(out.shape)) * 4 * price.COPY_NS / 1000
+    if node.attrs.get("tiles"):
+        why = "the tiles of a map that is too large for the KPU are put together"
+        decide.on_cpu(ctx, node, why, "use a smaller picture", ctx.spent - before)
+        return
     decide.on_cpu(
         ctx,
         node,

@@ -1,7 +1,7 @@
 """Decide for every operator that only moves values whether it moves bytes or floats.
 
 Bytes where the values come from a uint8 operator and something behind wants uint8 again, so that no tensor is turned
-into floats only to be moved; floats otherwise.
+into floats only to be moved; floats otherwise. Tiles of a map and shuffled pixels always move as bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def choose_domains(graph: Graph) -> None:
     users = graph.users()
     for n in reversed(graph.nodes):
         if n.op in MOVEMENT:
-            n.attrs["u8"] = id(n) in possible and _wanted(n.output, users)
+            n.attrs["u8"] = id(n) in possible and (_always(n) or _wanted(n.output, users))
 
 
 def _comes_as_u8(t: Tensor, possible: set[int]) -> bool:
@@ -37,6 +37,10 @@ def _comes_as_u8(t: Tensor, possible: set[int]) -> bool:
 def _keeps_bytes(n: Node) -> bool:
     """A padding of another value than 0 may have no byte."""
     return n.op != "TensorPad" or n.attrs["value"] == 0
+
+
+def _always(n: Node) -> bool:
+    return bool(n.attrs.get("tiles") or n.attrs.get("bytes"))
 
 
 def _wanted(t: Tensor, users: dict[int, list[Node]]) -> bool:

@@ -40,7 +40,7 @@ TensorPad            x                  pads (begins, ends), value; u8
 TensorSlice          x                  begin, end, stride (of every dimension); u8
 TensorTranspose      x                  view, perm (up to 4 dimensions, as the runtime sees them), order (the source's)
 TensorResize         x                  mode (linear, nearest), align_corners, half_pixel; u8
-TensorConcat         x...               axis; u8
+TensorConcat         x...               axis; u8; tiles (parts of one map, which V3 can put together as well)
 ==================== ================== ============================================================================
 """
 

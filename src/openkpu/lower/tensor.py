@@ -7,6 +7,7 @@ tensors of the source's own shape.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any, Final
 
 import numpy as np
@@ -170,17 +171,41 @@ def _slice(ctx: Context, node: Node) -> None:
 
 def _transpose(ctx: Context, node: Node) -> None:
     x, order = ctx.shaped(node.inputs[0]), tuple(node.attrs["perm"])
-    view, perm = simplify_transpose(x.shape, order)
-    if len(view) > 4:
+    steps = transposes(x.shape, order)
+    if steps is None:
         shape = "x".join(map(str, x.shape))
         raise refuse(ctx, node, f"order {order} of {shape}", "it reorders up to 4 dimensions that do not stay together")
-    shift = 4 - len(view)
-    view, perm = (1,) * shift + view, (*range(shift), *(i + shift for i in perm))
-    out = ctx.emit(
-        "TensorTranspose", [x], node.output.shape, node.output.name, view=view, perm=perm, order=order, u8=False
-    )
-    ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(x) * _rates(ctx).transpose.ns / 1000
+    for step in steps:
+        view, perm = simplify_transpose(x.shape, step)
+        shift = 4 - len(view)
+        ctx.spent += _size(x) * _rates(ctx).transpose.ns / 1000
+        x = ctx.emit(
+            "TensorTranspose",
+            [x],
+            tuple(x.shape[i] for i in step),
+            node.output.name if step is steps[-1] else f"{node.output.name}.half",
+            view=(1,) * shift + view,
+            perm=(*range(shift), *(i + shift for i in perm)),
+            order=step,
+            bytes=bool(node.attrs.get("bytes")),
+            u8=False,
+        )
+    ctx.values[id(node.output)] = View.whole(x) if len(x.shape) == 4 and x.shape[2:] != (1, 1) else x
+
+
+def transposes(shape: tuple[int, ...], perm: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Return one or two orders, each of at most 4 groups of dimensions, that together are ``perm``; None if none."""
+    if len(simplify_transpose(shape, perm)[0]) <= 4:
+        return [perm]
+    if len(shape) > 7:
+        return None
+    for first in permutations(range(len(shape))):
+        if len(simplify_transpose(shape, first)[0]) > 4:
+            continue
+        second = tuple(first.index(p) for p in perm)
+        if len(simplify_transpose(tuple(shape[i] for i in first), second)[0]) <= 4:
+            return [first, second]
+    return None
 
 
 def simplify_transpose(shape: tuple[int, ...], perm: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -263,7 +288,8 @@ def _runtime_nearest(version: int, kind: str, n: int, out: int) -> list[int]:
 def concat(ctx: Context, node: Node) -> None:
     """Lower Concat along any axis, of computed tensors and constants."""
     inputs = _inputs(ctx, node)
-    out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], u8=False)
+    options = {"u8": False, "tiles": bool(node.attrs.get("tiles"))}
+    out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], **options)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
     ctx.spent += _size(out) * 4 * _rates(ctx).copy.ns / 1000
 

@@ -128,6 +128,14 @@ class GPIO:
             self._mode = mode
         if a["value"] is not None:
             self._set(a["value"])
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the watcher that the script reads a pin; it may have a key for it."""
+        pin, pins = self._pin, self._device.pins
+        if self._mode != self.OUT and pin is not None and pin not in pins.read:
+            pins.read.add(pin)
+            self._device.send("input", pin=pin, gpio=self._number, level=pins.level(pin, self._device.clock.us))
 
     def mode(self, *args: Any, **kwargs: Any) -> int | None:
         """The mode, or set it."""
@@ -150,6 +158,7 @@ class GPIO:
         pin = self._pin
         if pin is None:
             return int(self._mode == self.PULL_UP)
+        self._tell()
         self._device.clock.ask()
         self._device.poll()
         return self._device.pins.level(pin, self._device.clock.us)

@@ -21,6 +21,7 @@ from openkpu.board.camera import Live
 from openkpu.board.config import BoardConfig
 from openkpu.board.device import BoardReset, Device, ScriptEnd
 from openkpu.board.events import Event, Sender, receive
+from openkpu.board.pace import Pace
 from openkpu.errors import BoardError, OpenKPUError
 
 CRASHED: Final = 1
@@ -37,7 +38,11 @@ class Runner:
         self._config = config
         self._sender = sender
         self._lines: queue.Queue[str] = queue.Queue()
-        self.device = Device(config, sender.send)
+        self._sending = False
+        self._interrupted = False
+        self._pace: Pace | None = None
+        self.device = Device(config, self._send)
+        self._pace = self.device.pace
         self.device.on_halt = self._halt
         self.device.on_stubborn = self._stubborn
         self.device.input_line = self._input_line
@@ -63,15 +68,45 @@ class Runner:
             if len(event.data) == shape[0] * shape[1] * 3:
                 self.device.camera.source.put(np.frombuffer(event.data, np.uint8).reshape(shape))
 
+        elif event.kind == "camera":
+            self.device.camera.use_live(bool(event.fields["live"]))
+        elif event.kind == "pause" and self._pace is not None:
+            self._pace.pause(bool(event.fields["on"]))
+        elif event.kind == "pace" and self._pace is not None:
+            self._pace.set_paced(bool(event.fields["on"]))
+
+    def _send(self, kind: str, data: bytes = b"", /, **fields: Any) -> None:
+        """Send an event, whole: a Ctrl-C that comes meanwhile is raised after it. Waits while the script is paused."""
+        if self._pace is not None:
+            self._pace.hold()
+        if threading.current_thread() is not threading.main_thread():
+            self._sender.send(kind, data, **fields)
+            return
+        self._sending = True
+        try:
+            self._sender.send(kind, data, **fields)
+        finally:
+            self._sending = False
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+
+    def interrupted(self, *_: object) -> None:
+        """Handle SIGINT, in the main thread."""
+        if not self._sending:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
     def _input_line(self) -> str:
         self.device.flush_display()
-        self._sender.send("ask")
+        self._send("ask")
         return self._lines.get()
 
     def _finish(self, code: int, how: str, **more: Any) -> int:
         d = self.device
         d.closing = True
         d.flush_display()
+        self._sending = True  # for good: nothing may interrupt the last words
         written = sorted(f"/{name}/{f}" for name, m in d.storage.mounts.items() for f in m.written)
         self._sender.send(
             "end",
@@ -104,6 +139,8 @@ class Runner:
         gc.freeze()  # the script's gc.collect() need not look at all of this
         name = Path(self._config.script).name
         try:
+            self._send("start", script=name, firmware=self.device.firmware.name, resets=self._config.resets)
+            self.device.memory_changed(main_ram=True)
             script.run_source(source, name, scope)
         except ScriptEnd:
             return self._finish(0, "frames")
@@ -139,6 +176,7 @@ def main(arguments: list[str]) -> int:
         sender.send("halt", error=error.as_dict())
         sender.send("end", code=STOPPED, how="halt", us=0, snapshots=0, displays=0, written=[])
         return STOPPED
+    signal.signal(signal.SIGINT, runner.interrupted)
     threading.Thread(target=runner.listen, args=(commands,), daemon=True).start()
     return runner.run()
 

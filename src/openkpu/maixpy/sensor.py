@@ -174,7 +174,8 @@ class Functions:
         x, y, w, h = self._window
         picture = self._mounted_picture(d.camera.frame(*self._size))[y : y + h, x : x + w]
         if d.config.send_camera:
-            d.send("camera", np.ascontiguousarray(picture).tobytes(), w=w, h=h, n=d.snapshots, us=d.clock.us)
+            pixels = np.ascontiguousarray(picture).tobytes()
+            d.send("camera", pixels, w=w, h=h, n=d.snapshots, us=d.clock.us, frame=self._size)
         return self._fill(picture)
 
     def _mounted_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

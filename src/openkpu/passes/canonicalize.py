@@ -9,6 +9,7 @@ from typing import Final
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.channel_pad import channel_pad
+from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
 from openkpu.passes.fold_channel_affine import fold_channel_affine
@@ -16,12 +17,17 @@ from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
 from openkpu.passes.planar_layout import planar_layout
+from openkpu.passes.shuffles import write_out_shuffles
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
+from openkpu.passes.split_into_tiles import split_into_tiles
 from openkpu.passes.split_large_depthwise import split_large_depthwise
+from openkpu.passes.split_many_channels import split_many_channels
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     planar_layout,
     fold_transpose,
+    expand_conv_transpose,
+    write_out_shuffles,
     fold_pad,
     channel_pad,
     fold_batch_norm,
@@ -29,7 +35,9 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    split_many_channels,
     split_large_depthwise,
+    split_into_tiles,
 )
 
 

@@ -52,7 +52,7 @@ def _keeps_channels_apart(move: Node) -> bool:
     if move.op == "TensorTranspose":
         return bool(move.attrs["order"][:2] == (0, 1))
     if move.op == "TensorConcat":
-        return bool(move.attrs["axis"] == 1 and move.output.shape[0] == 1)
+        return bool(move.attrs["axis"] == 1 and move.output.shape[0] == 1) or bool(move.attrs["tiles"])
     if move.op == "TensorPad":
         return not any(side[1] for side in move.attrs["pads"] if len(side) > 1)
     return True

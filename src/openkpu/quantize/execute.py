@@ -30,9 +30,7 @@ class Scratch:
     def run(self, layer: KpuLayer, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run a layer on dense uint8 pictures (N, C, H, W); returns (N, OC, OH, OW)."""
         lay = fmap.FeatureMapLayout(*layer.input_shape)
-        placed = replace(
-            layer, registers=replace(layer.registers, image_src_addr=0, image_dst_addr=lay.lines), cache={}
-        )
+        placed = replace(layer, registers=replace(layer.registers, image_src_addr=0, image_dst_addr=lay.lines))
         out = np.empty((len(x), *layer.output_shape), np.uint8)
         for i, picture in enumerate(x):
             fmap.store(self.ai, 0, picture)

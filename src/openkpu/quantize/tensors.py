@@ -49,6 +49,7 @@ class Assignment:
             result[id(t)] = params
         self._share_zero_points(result)
         self._share_scales(result)
+        self._share_tiles(result)
         for node in self.graph.nodes:
             if domains.inherits(node) and id(node.output) in self.quantized:
                 found = inherited(node, result)
@@ -58,9 +59,19 @@ class Assignment:
 
     def _spread_of(self, t: Tensor, way: Way) -> float:
         """Scaling channels apart is free where only depthwise layers and the CPU read them."""
-        readers = [u for u in self.users.get(id(t), []) if u.op in ("KpuConv", "KpuConcat")]
+        readers = [u for u in self._readers(t) if u.op in ("KpuConv", "KpuConcat")]
         free = all(u.op == "KpuConv" and u.attrs["depthwise"] for u in readers)
         return 1.0 if free else way.spread
+
+    def _readers(self, t: Tensor) -> list[Node]:
+        """Return the readers of a tensor; of a tile, those of the whole map."""
+        readers: list[Node] = []
+        for u in self.users.get(id(t), []):
+            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat") else []
+            tiled = u.op == "TensorConcat" and u.attrs["tiles"]
+            cut = u.op == "CpuMaxPool" and any(v.op == "TensorConcat" for v in self.users.get(id(u.output), []))
+            readers += behind if tiled or cut else [u]
+        return readers
 
     @staticmethod
     def _spread(p: QParams, s: Statistics, spread: float) -> QParams:
@@ -124,6 +135,27 @@ class Assignment:
             high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
             for i, p in zip(parts, params, strict=True):
                 result[i] = from_range(low, high, len(p.scale))
+
+    def _share_tiles(self, result: dict[int, QParams]) -> None:
+        """Give the tiles of one map the same scale for each channel, and one zero point.
+
+        One scale for all channels, if something reads the map as floats: V4 and V5 multiply such maps channel by
+        channel, with a second float map beside the first.
+        """
+        for node in self.graph.nodes:
+            if node.op != "TensorConcat" or not node.attrs["tiles"]:
+                continue
+            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
+            lowest = min(float((-result[i].zero_point * result[i].scale).min()) for i in parts)
+            highest = max(float(((255 - result[i].zero_point) * result[i].scale).max()) for i in parts)
+            zp = from_range(lowest, highest, 1).zero_point
+            params = [_with_zero_point(result[i], zp) for i in parts]
+            scale = np.max([p.scale for p in params], axis=0)
+            on_kpu = all(domains.wants_u8(u, self.users) for u in self._readers(node.output))
+            if self.graph.is_output(node.output) or not on_kpu:
+                scale = np.full_like(scale, scale.max())
+            for i in parts:
+                result[i] = QParams(scale, zp, result[i].offset)
 
 
 def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from openkpu.board.events import Event
 from openkpu.board.result import Result
+from openkpu.errors import OpenKPUError
 from openkpu.report import errors
 from openkpu.report.console import Printer
 
@@ -42,3 +43,16 @@ def finish(result: Result) -> None:
     if result.runs:
         parts.append(f"{result.runs} model runs of {result.run_us / result.runs / 1000:.3g} ms")
     printer.line((PREFIX + "; ".join(parts), "dim"))
+
+
+def outcome(result: Result | OpenKPUError) -> None:
+    """Say on stderr how a run ended, or why there was none."""
+    if isinstance(result, Result):
+        finish(result)
+    else:
+        errors.show(result, Printer(sys.stderr))
+
+
+def address(url: str) -> None:
+    """Say on stderr where the page is."""
+    Printer(sys.stderr).line((PREFIX + "the page is at ", "yellow"), (url, "bold"), ("  (Ctrl-C ends)", "dim"))

@@ -169,7 +169,7 @@ def _layers(step: KpuConv) -> tuple[KpuLayer, ...]:
         replace(r, image_src_addr=r.image_src_addr + i * source, image_dst_addr=r.image_dst_addr + i * target)
         for i in range(step.batches)
     )
-    return tuple(replace(step.layer, registers=m, cache={}) for m in moved)
+    return tuple(replace(step.layer, registers=m) for m in moved)
 
 
 def _validate(program: Program) -> None:

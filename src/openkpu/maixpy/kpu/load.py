@@ -13,6 +13,7 @@ from openkpu.board.model_file import LoadFault, ModelFile
 from openkpu.errors import BoardError
 from openkpu.maixpy.kpu import codes
 from openkpu.maixpy.kpu.net import Handle, Yolo, kpu_net, times_of
+from openkpu.maixpy.kpu.outline import outline
 from openkpu.runtime.session import Session
 
 MODELS: Final = 5
@@ -117,7 +118,8 @@ class Loader:
         handle = Handle(d, file, wanted, blocks, main, next(self._ids), name, session, layers, times_of(file.program))
         handle.program = file.program
         names = [f"{i} {type(s).__name__}" for i, s in enumerate(file.program.steps)] if file.program else []
-        d.send("model", id=handle.id, name=name, bytes=file.size, main=file.main_bytes, steps=names, us=handle.times)
+        known = {"id": handle.id, "name": name, "bytes": file.size, "main": file.main_bytes}
+        d.send("model", **known, steps=names, us=handle.times, **outline(file.program))
         return handle
 
     def _refuse(self, file: ModelFile, name: str) -> None:

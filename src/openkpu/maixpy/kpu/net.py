@@ -87,7 +87,7 @@ class Handle:
         us = sum(self.times[: self.layers]) + self.stream_us
         self.device.clock.spend(us)
         self.ran = True
-        self.device.send("run", id=self.id, start=start, us=us)
+        self.device.send("run", id=self.id, start=start, us=us, layers=self.layers)
 
     def cut(self, count: int) -> str:
         """Make the model end after ``count`` layers, output 0 being that layer's; return what the firmware prints."""

@@ -168,6 +168,7 @@ def test_memory_runs_out(tmp_path: Path) -> None:
         bench.run("kpu.load('big.kmodel')")
     assert "main RAM" in bench.notes
     assert "missing" in bench.notes
+    assert bench.notes.count("model: the file") == 1, "what was allocated before the failure is not counted twice"
     assert "firmware minimum: frees" in bench.notes
     assert "load_flash" in bench.notes
     assert bench.device.system.free == free, "a failed load leaves nothing behind"

@@ -102,8 +102,8 @@ class Loader:
         wanted = ModelCost(file.version, file.size, file.main_bytes, file.largest_body, stream)
         blocks: list[int] = []
         main = 0
+        bill = d.bill(wanted)  # before anything of it is allocated, so that nothing is counted twice
         for line in wanted.lines():
-            bill = d.bill(wanted)
             address = d.malloc(line.bytes, f"{name} {line.what}")
             if address is None:
                 for block in blocks:

@@ -31,6 +31,10 @@ def test_help_lists_the_verbs(kpu):
     assert all(re.search(rf"^  {verb} ", result.stdout, re.MULTILINE) for verb in VERBS)
 
 
+def test_help_of_inspect_names_every_version(kpu):
+    assert "V3, V4 or V5 is opened" in " ".join(kpu("inspect", "--help").output.split())
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb_has_an_example_and_reads_on(kpu, verb):
     result = kpu(verb, "--help")

@@ -29,9 +29,9 @@ def inspect(
 ) -> None:
     """Say what a file is, which firmware loads it, and what it needs of the chip.
 
-    A kmodel V3 or V4 is opened: inputs and outputs, memory against the chip's 6 MiB of main RAM and 2 MiB of AI RAM,
-    and every step with its place, weights and multiply-accumulates (MACs). Other kinds are named, with what to do with
-    them.
+    A kmodel V3, V4 or V5 is opened: inputs and outputs, memory against the chip's 6 MiB of main RAM and 2 MiB of AI
+    RAM, and every step with its place, weights and multiply-accumulates (MACs). Other kinds are named, with what to do
+    with them.
 
     \b
     Examples:

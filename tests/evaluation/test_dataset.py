@@ -93,6 +93,21 @@ def test_damaged_coco(tmp_path: Path, changes: dict[str, object]) -> None:
         load_objects(tmp_path, file)
 
 
+@pytest.mark.parametrize("box", [[0, 0, float("nan"), 1], [float("inf"), 0, 1, 1]])
+def test_a_coco_box_is_finite(tmp_path: Path, box: list[float]) -> None:
+    file = coco(tmp_path, annotations=[{"image_id": 7, "category_id": 3, "bbox": box}])
+    with pytest.raises(InputError, match=r"E462[\s\S]*is not a number"):
+        load_objects(tmp_path, file)
+
+
+def test_coco_of_another_form_is_explained_without_python(tmp_path: Path) -> None:
+    file = coco(tmp_path)
+    file.write_text("[]")
+    with pytest.raises(InputError, match="lists images, annotations and categories") as caught:
+        load_objects(tmp_path, file)
+    assert "Error" not in caught.value.why
+
+
 VOC = """<annotation><filename>a.jpg</filename><size><width>100</width><height>50</height></size>
 <object><name>dog</name><difficult>1</difficult><bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>
 </object></annotation>"""
@@ -104,6 +119,10 @@ def test_voc(tmp_path: Path) -> None:
     (tmp_path / "Annotations" / "a.xml").write_text(VOC)
     (item,) = load_objects(tmp_path, labels=["cat", "dog"]).items
     assert item.objects == (Truth(1, (0.1, 0.1, 0.3, 0.3), ignore=True),)
+    for wrong in (VOC.replace("<ymax>15", "<ymax>nan"), VOC.replace("<width>100", "<width>-1")):
+        (tmp_path / "Annotations" / "b.xml").write_text(wrong)
+        with pytest.raises(InputError, match="E462"):
+            load_objects(tmp_path, labels=["cat", "dog"])
     (tmp_path / "Annotations" / "b.xml").write_text(VOC.replace("<xmin>11", "<xmin>left"))
     with pytest.raises(InputError, match=r"E462[\s\S]*b\.xml"):
         load_objects(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -175,16 +176,21 @@ def _coco(root: Path, file: Path, labels: Sequence[str] | None) -> Dataset:
         categories = {int(c["id"]): str(c["name"]) for c in data["categories"]}
         names = tuple(labels) if labels is not None else tuple(categories[i] for i in sorted(categories))
         index = {name: i for i, name in enumerate(names)}
-        images = {int(i["id"]): (str(i["file_name"]), float(i["width"]), float(i["height"])) for i in data["images"]}
+        images = {int(i["id"]): (str(i["file_name"]), _side(i["width"]), _side(i["height"])) for i in data["images"]}
         objects: dict[int, list[Truth]] = {i: [] for i in images}
         for a in data["annotations"]:
             _, width, height = images[int(a["image_id"])]
-            x, y, w, h = (float(v) for v in a["bbox"])
+            x, y, w, h = (_number(v) for v in a["bbox"])
             label = _index(categories[int(a["category_id"])], index, labels, file)
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
             objects[int(a["image_id"])].append(Truth(label, box, bool(a.get("iscrowd", 0))))
-    except (KeyError, ValueError, TypeError, ZeroDivisionError, RecursionError) as error:
-        raise _broken(file, f"as COCO annotations: {type(error).__name__} {error}") from error
+    except KeyError as error:
+        raise _broken(file, f"as COCO annotations: something refers to {error}, which is not there") from error
+    except (ValueError, RecursionError) as error:
+        raise _broken(file, f"as COCO annotations: {error}") from error
+    except (TypeError, AttributeError) as error:
+        why = "as COCO annotations: it is not an object with the lists images, annotations and categories"
+        raise _broken(file, why) from error
     items = tuple(Item(_picture(root, name, file), None, tuple(objects[i])) for i, (name, *_) in images.items())
     return _filled(Dataset(items, names, "COCO"), file)
 
@@ -202,16 +208,16 @@ def _voc(root: Path, folder: Path, labels: Sequence[str] | None) -> Dataset:
     for file in sorted(folder.glob("*.xml")):
         try:
             tree = ET.fromstring(_text(file))
-            width, height = float(_entry(tree, "size/width")), float(_entry(tree, "size/height"))
+            width, height = _side(_entry(tree, "size/width")), _side(_entry(tree, "size/height"))
             objects = []
             for o in tree.iter("object"):
                 # VOC counts pixels from 1
-                left, top = (float(_entry(o, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
-                right, bottom = (float(_entry(o, f"bndbox/{k}")) for k in ("xmax", "ymax"))
+                left, top = (_number(_entry(o, f"bndbox/{k}")) - 1 for k in ("xmin", "ymin"))
+                right, bottom = (_number(_entry(o, f"bndbox/{k}")) for k in ("xmax", "ymax"))
                 box = (left / width, top / height, right / width, bottom / height)
                 objects.append((_entry(o, "name"), box, (o.findtext("difficult") or "0").strip() == "1"))
             path = _picture(root, _entry(tree, "filename"), file)
-        except (ValueError, ET.ParseError, ZeroDivisionError) as error:
+        except (ValueError, ET.ParseError) as error:
             raise _broken(file, f"as VOC annotation: {error}") from error
         found.append((path, objects))
     names = tuple(labels) if labels is not None else _names([o[0] for _, objects in found for o in objects] or ["0"])
@@ -221,6 +227,21 @@ def _voc(root: Path, folder: Path, labels: Sequence[str] | None) -> Dataset:
         for path, objects in found
     )
     return _filled(Dataset(items, names, "VOC"), folder)
+
+
+def _number(value: Any) -> float:
+    """A finite number; ``ValueError`` for others: a box of NaN would be missed by every detection, in silence."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a number")
+    return number
+
+
+def _side(value: Any) -> float:
+    """Width or height of a picture, in pixels."""
+    if (side := _number(value)) <= 0:
+        raise ValueError(f"a picture is {value} pixels wide or high")
+    return side
 
 
 def _entry(tree: ET.Element, path: str) -> str:

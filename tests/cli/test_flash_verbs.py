@@ -165,7 +165,8 @@ def test_unpack(kpu, kmodel, firmware, tmp_path):
 
 
 def test_unpack_of_something_else(kpu, kmodel, tmp_path):
-    assert "E120" in kpu("unpack", kmodel).stderr
+    error = json.loads(kpu("unpack", kmodel, "--json").stderr)["error"]
+    assert (error["code"], error["where"]) == ("E120", str(kmodel))
     bare = tmp_path / "bare"
     kpu("pack", tmp_path / "o.kfpkg", kmodel)
     bare.write_bytes((tmp_path / "o.kfpkg").read_bytes())

@@ -88,6 +88,14 @@ def test_inspect_json(kpu, kmodel):
     assert model["memory"]["file_bytes"] == kmodel.stat().st_size
 
 
+def test_inspect_graph_is_an_svg(kpu, kmodel, tmp_path):
+    result = kpu("inspect", kmodel, "--graph", tmp_path / "graph.png")
+    assert result.exit_code == 2
+    assert not (tmp_path / "graph.png").exists()
+    assert kpu("inspect", kmodel, "--graph", tmp_path / "graph.SVG").exit_code == 0
+    assert (tmp_path / "graph.SVG").read_text("utf-8").startswith("<svg")
+
+
 def test_inspect_check(kpu, kmodel):
     assert "no memory mistake" in kpu("inspect", kmodel, "--check").stdout
     assert json.loads(kpu("inspect", kmodel, "--check", "--json").stdout)["findings"] == []
@@ -291,7 +299,16 @@ def test_compile_writes_the_same_bytes_twice(kpu, net, pictures, compiled, tmp_p
     result = kpu("compile", net, "--calibration", pictures, "-o", again)
     assert result.exit_code == 0
     assert again.read_bytes() == compiled.read_bytes()
-    for part in ("KPU", "AI RAM", "accuracy", "only 5 calibration picture", f"kpu run {again}", "no model.json"):
+    assert "main RAM" not in result.stdout.split("Next")[0]  # kpu inspect calls file and scratch that
+    for part in (
+        "KPU",
+        "AI RAM",
+        "scratch",
+        "accuracy",
+        "only 5 calibration picture",
+        f"kpu run {again}",
+        "no model.json",
+    ):
         assert part in result.stdout, part
 
 

@@ -47,6 +47,8 @@ def inspect(
     from openkpu.report.picture import save as picture
 
     if graph is not None:
+        if graph.suffix.lower() != ".svg":
+            raise typer.BadParameter(f"{graph} should end in .svg, the picture's format", param_hint="--graph")
         check_writable(graph)
     found = inspect(file)
     if graph is not None:

@@ -36,6 +36,7 @@ def unpack(
     Read on: kpu inspect --help looks into a model, kpu pack --help makes packages. In Python: openkpu.flash.kfpkg.read.
     """
     from openkpu.api import read_file
+    from openkpu.errors import OpenKPUError
     from openkpu.flash import kfpkg
     from openkpu.flash.pack import describe
     from openkpu.flash.unpack import extract
@@ -44,7 +45,11 @@ def unpack(
     from openkpu.report.console import Printer, print_json
 
     data = read_file(file)
-    package = kfpkg.read(data)
+    try:
+        package = kfpkg.read(data)
+    except OpenKPUError as error:
+        where = f"{file}, {error.where}" if error.where else str(file)
+        raise type(error)(error.code, error.what, where=where, why=error.why, fix=error.fix) from error
     layout = describe(package)
     folder = (file.with_suffix("") if output is None else output) if not only_list else None
     if folder == file:

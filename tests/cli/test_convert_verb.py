@@ -42,6 +42,8 @@ def test_convert_writes_and_reports(kmodel, tmp_path):
     assert result.exit_code == 0, result.output
     assert "V3 -> V5" in result.output
     assert "the same" in result.output
+    assert "scratch" in result.output
+    assert "main RAM" not in result.output
     assert openkpu.load(out).version == 5
 
 

@@ -58,7 +58,7 @@ def show(source: Model, converted: Converted, printer: Printer, output: str) -> 
             ("outputs", [("the same", words.GOOD), f" {same}, {converted.values} values on noise"]),
             ("steps", f"{before['steps']} -> {after['steps']}, {after['kpu_layers']} of them KPU layers"),
             ("on the CPU", ", ".join(f"{n} {name}" for name, n in cpu.most_common(8)) or "nothing"),
-            ("main RAM", f"{words.size(before['main_bytes'])} -> {words.size(after['main_bytes'])}"),
+            ("scratch", f"{words.size(before['main_bytes'])} -> {words.size(after['main_bytes'])}"),
             ("file", f"{words.size(before['file_bytes'])} -> {words.size(after['file_bytes'])}"),
         ]
     )

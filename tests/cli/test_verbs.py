@@ -357,7 +357,7 @@ def test_compare(kpu, net, pictures, compiled):
         assert part in result.stdout, part
     data = json.loads(kpu("compare", net, compiled, "--data", pictures, "--json").stdout)
     assert set(data) == {"model", "kmodel", "pictures", "layers", "outputs", "notes", "worst", "sidecar"} | {
-        *("warnings", "mean", "std")
+        *("warnings", "mean", "std", "advice")
     }
     assert data["warnings"] == []
     assert "input: (pixel - 0) / 255" in result.stdout

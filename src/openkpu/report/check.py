@@ -130,7 +130,13 @@ def show(
         ("together".ljust(20), words.HEAD),
         f"{words.plural(len(decisions), 'layer'):>11}",
         f"{words.milliseconds(time):>10}",
-        (f"   estimated, at {KPU_HZ // 1_000_000} MHz", words.DIM),
+        (f"   estimated, at {KPU_HZ // 1_000_000} MHz; the layers alone", words.DIM),
+    )
+    printer.line("")
+    printer.paragraph(
+        "kpu profile, on the compiled file, also counts the way of the picture into the chip and of the results out.",
+        indent=2,
+        style=words.DIM,
     )
     printer.line("")
     bad = any(d.where == "not possible" or (d.where == "CPU" and d.how != "as usual") for d in decisions)

@@ -56,8 +56,8 @@ def board(
         str,
         typer.Option(
             metavar="NAME[:BYTES]",
-            help="full, full-v0.6.2, minimum or minimum-v4 (or maixpy, maixpy-min, maixpy-v4 as for kpu compile); BYTES: "
-            "your build's footprint.",
+            help="full, full-v0.6.2, minimum or minimum-v4, or as for kpu compile: maixpy, maixpy-min, maixpy-v4. "
+            "BYTES: your build's footprint.",
         ),
     ] = "full",
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="End the script after N snapshots.")] = None,

@@ -130,7 +130,7 @@ def show(
         ("together".ljust(20), words.HEAD),
         f"{words.plural(len(decisions), 'layer'):>11}",
         f"{words.milliseconds(time):>10}",
-        (f"   estimated, at {KPU_HZ // 1_000_000} MHz; the layers alone", words.DIM),
+        (f"   estimated, at {KPU_HZ // 1_000_000} MHz", words.DIM),
     )
     printer.line("")
     printer.paragraph(

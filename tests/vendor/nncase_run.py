@@ -40,7 +40,8 @@ def run(kmodel: str, inputs: str, outputs: str) -> float:
     simulator = load(kmodel)
     arrays = np.load(inputs)
     for i in range(len(arrays.files)):
-        simulator.set_input_tensor(i, nncase.RuntimeTensor.from_numpy(arrays[str(i)]))
+        shape = simulator.get_input_tensor(i).to_numpy().shape  # the file's, with the batch that our arrays leave out
+        simulator.set_input_tensor(i, nncase.RuntimeTensor.from_numpy(arrays[str(i)].reshape(shape)))
     seconds = fastest(simulator)
     results = [simulator.get_output_tensor(i).to_numpy() for i in range(simulator.outputs_size)]
     np.savez(outputs, **{str(i): r for i, r in enumerate(results)})

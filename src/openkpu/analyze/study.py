@@ -62,6 +62,7 @@ class Study:
         self._inputs = {i: ChannelFit(_channels(s)) for i, s in self._layers()}
         self._outputs = {i: ChannelFit(s.layer.output_shape[0]) for i, s in self._layers()}
         self._histograms = {i: np.zeros(256, np.int64) for i in nodes}
+        self._chip = Session(program)
 
     def _layers(self) -> list[tuple[int, KpuConv]]:
         return [(i, s) for i in self._nodes if isinstance(s := self._program.steps[i], KpuConv)]
@@ -97,7 +98,7 @@ class Study:
         return self._params.dequantize(picture.reshape(self._source.shape))
 
     def _accumulate(self, picture: NDArray[np.uint8], values: dict[str, NDArray[Any]]) -> None:
-        session = Session(self._program)
+        session = self._chip
 
         def see(index: int, step: Step, array: NDArray[Any]) -> None:
             node = self._nodes.get(index)

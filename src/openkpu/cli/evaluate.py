@@ -66,15 +66,10 @@ def evaluate(
     Read on: kpu compare --help measures layer by layer. In Python: openkpu.evaluate(kmodel, data).
     """
     from openkpu import evaluate as run
-    from openkpu import sidecar
     from openkpu.report import evaluation as report
     from openkpu.report import progress
     from openkpu.report.console import Printer, print_json
 
-    beside = sidecar.find(kmodel) if labels is None else None
-    if beside is None and labels is None and model is not None:
-        beside = sidecar.find(model)
-    names = sidecar.read_labels(labels) if labels is not None else None if beside is None else beside.labels
     scale = options.normalisation(model, mean, std, input_range) if model is not None else options.Normalisation()
     with progress.bars(quiet=as_json) as move:
         result = run(
@@ -83,7 +78,7 @@ def evaluate(
             metric=metric,
             model=model,
             annotations=annotations,
-            labels=names,
+            labels=options.class_names(labels, kmodel, *([] if model is None else [model])),
             mean=scale.mean,
             std=scale.std,
             input_range=scale.input_range,

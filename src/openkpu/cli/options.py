@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -138,3 +139,13 @@ def normalisation(model: Path, mean: str | None, std: str | None, input_range: s
         return Normalisation(sidecar=path, labels=labels, notes=(note,))
     note = f"mean and std are from {path}"
     return Normalisation(beside.mean, beside.std, sidecar=path, labels=labels, notes=(note,))
+
+
+def class_names(labels: Path | None, *models: Path) -> Sequence[str] | None:
+    """Read the names of the classes from ``labels``, or else from the first JSON file beside one of the ``models``."""
+    from openkpu import sidecar
+
+    if labels is not None:
+        return sidecar.read_labels(labels)
+    beside = next((found for m in models if (found := sidecar.find(m)) is not None), None)
+    return None if beside is None else beside.labels

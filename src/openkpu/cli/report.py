@@ -52,7 +52,6 @@ def report(
     Read on: kpu profile --help (time), kpu compare --help (accuracy), kpu inspect --graph (the picture alone). In
     Python: openkpu.analyze.examine.examine(...), openkpu.report.html.page.render(...).
     """
-    from openkpu import sidecar
     from openkpu.analyze.examine import examine
     from openkpu.files import check_writable
     from openkpu.report import progress
@@ -61,8 +60,6 @@ def report(
 
     check_writable(output)
     scale = options.normalisation(model, mean, std, input_range)
-    beside = sidecar.find(model) if labels is None else None
-    names = sidecar.read_labels(labels) if labels is not None else None if beside is None else beside.labels
     with progress.bars(quiet=as_json) as move:
         found = examine(
             model,
@@ -73,7 +70,7 @@ def report(
             input_range=scale.input_range,
             input_shapes=options.shapes(input_shape),
             outputs=options.names(outputs),
-            labels=names,
+            labels=options.class_names(labels, model),
             anchors=options.numbers(anchors, "--anchors"),
             threshold=threshold,
             nms=nms,

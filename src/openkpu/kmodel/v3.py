@@ -14,6 +14,7 @@ from typing import Final
 from openkpu.errors import FileFormatError, MemoryLimitError, UnsupportedError
 from openkpu.k210 import AI_LINE_BYTES, AI_LINES, MAIN_RAM_BYTES
 from openkpu.kmodel import v3_conv
+from openkpu.kmodel.damage import damaged
 from openkpu.kmodel.detect import Kind, detect
 from openkpu.kmodel.program import (
     Concat,
@@ -61,10 +62,6 @@ class V3Extra:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def _damaged(code: str, what: str, where: str, why: str) -> FileFormatError:
-    return FileFormatError(code, what, where=where, why=why, fix="The file is damaged: get it again.")
-
-
 def read(data: bytes) -> Program:
     """Decode a V3 file. Every offset, size and count is checked before anything is allocated or run.
 
@@ -89,7 +86,7 @@ def read(data: bytes) -> Program:
         last = index == len(layers) - 1
         stop = position + size
         if stop > len(data) and not (last and stop - len(data) < BODY_ALIGN):
-            raise _damaged(
+            raise damaged(
                 "E111",
                 "the file ends inside a layer body",
                 f"layer {index} ({layer_name(number)}), file offset {position}",
@@ -122,7 +119,7 @@ def read(data: bytes) -> Program:
 def _read_tables(data: bytes) -> tuple[dict[str, int], list[tuple[int, int]], list[tuple[int, int]], int]:
     """Read header, output table and layer table; return them and the offset of the first body."""
     if len(data) < HEADER.size:
-        raise _damaged(
+        raise damaged(
             "E111",
             "the file ends inside its header",
             "file offset 0",
@@ -139,7 +136,7 @@ def _read_tables(data: bytes) -> tuple[dict[str, int], list[tuple[int, int]], li
         )
     for offset, name, low, high in ((12, "layers_length", 1, MAX_LAYERS), (24, "output_count", 0, MAX_OUTPUTS)):
         if not low <= header[name] <= high:
-            raise _damaged(
+            raise damaged(
                 "E116",
                 f"{name} out of range",
                 f"file offset {offset}",
@@ -156,7 +153,7 @@ def _read_tables(data: bytes) -> tuple[dict[str, int], list[tuple[int, int]], li
     tables = HEADER.size + header["output_count"] * OUTPUT.size
     first_body = tables + header["layers_length"] * LAYER_HEADER.size
     if first_body > len(data):
-        raise _damaged(
+        raise damaged(
             "E111",
             "the file ends inside its tables",
             f"file offset {HEADER.size}",
@@ -227,7 +224,7 @@ def _output(index: int, address: int, size: int, steps: list[Step], main_bytes: 
         if o.dtype is DType.U8 and size == o.elements * 4 and not isinstance(step, Concat):
             return o
     if size == 0 or address + size > main_bytes:
-        raise _damaged(
+        raise damaged(
             "E117",
             "an output lies outside the main buffer",
             where,

@@ -15,6 +15,7 @@ from typing import Final
 from openkpu.errors import FileFormatError, MemoryLimitError, OpenKPUError, UnsupportedError
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel import v4_kpu
+from openkpu.kmodel.damage import damaged
 from openkpu.kmodel.detect import MAGIC, Kind, detect
 from openkpu.kmodel.program import DType, KpuConv, Memory, Operand, Program, Requantize, Step
 from openkpu.kmodel.record import Record
@@ -60,10 +61,6 @@ class V4Extra:
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
-
-
-def _damaged(code: str, what: str, where: str, why: str) -> FileFormatError:
-    return FileFormatError(code, what, where=where, why=why, fix="The file is damaged: get it again.")
 
 
 def read(data: bytes) -> Program:
@@ -124,7 +121,7 @@ class _Places:
 
 def _read_header(data: bytes) -> tuple[dict[str, int], _Places]:
     if len(data) < HEADER.size:
-        raise _damaged(
+        raise damaged(
             "E111",
             "the file ends inside its header",
             "file offset 0",
@@ -145,7 +142,7 @@ def _read_header(data: bytes) -> tuple[dict[str, int], _Places]:
         (32, "outputs", 1, MAX_ENDS),
     ):
         if not low <= header[name] <= high:
-            raise _damaged(
+            raise damaged(
                 "E116",
                 f"{name} out of range",
                 f"file offset {offset}",
@@ -165,7 +162,7 @@ def _read_header(data: bytes) -> tuple[dict[str, int], _Places]:
     nodes = constants + header["constants"]
     bodies = nodes + header["nodes"] * NODE_HEADER.size
     if bodies > len(data):
-        raise _damaged(
+        raise damaged(
             "E111",
             "the file ends inside its tables",
             f"file offset {HEADER.size}",
@@ -205,7 +202,7 @@ def _read_nodes(
         node = NODE_HEADER.unpack(data, places.nodes + index * NODE_HEADER.size)
         opcode, stop = node["opcode"], position + node["body_size"]
         if stop > len(data) and not (index == count - 1 and stop - len(data) < BODY_ALIGN):
-            raise _damaged(
+            raise damaged(
                 "E111",
                 "the file ends inside a node body",
                 f"node {index} ({op_name(opcode)}), file offset {position}",

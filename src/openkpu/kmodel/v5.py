@@ -15,12 +15,12 @@ from typing import Final
 from openkpu.errors import FileFormatError, MemoryLimitError, OpenKPUError, UnsupportedError
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel import v5_container, v5_k210
+from openkpu.kmodel.damage import damaged
 from openkpu.kmodel.detect import Kind, detect
 from openkpu.kmodel.operators import Conv2D, MatMul, ReduceWindow
 from openkpu.kmodel.operators_v5 import Conv2DFromMemory, MatMulFromMemory
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Requantize, Step
 from openkpu.kmodel.v5_call import Address, Call, Sizes, dense
-from openkpu.kmodel.v5_container import damaged
 from openkpu.kmodel.v5_extra import CallRecord, V5Extra
 from openkpu.kmodel.v5_isa import Variant, variants
 from openkpu.kmodel.v5_k210 import Operation, Parameters

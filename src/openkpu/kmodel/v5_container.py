@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from openkpu.errors import FileFormatError
+from openkpu.kmodel.damage import damaged
 from openkpu.kmodel.detect import MAGIC
 from openkpu.kmodel.v5_structures import (
     K210,
@@ -58,11 +58,6 @@ def pack_range(r: Range) -> bytes:
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
-
-
-def damaged(code: str, what: str, where: str, why: str) -> FileFormatError:
-    """Build the error for a damaged file."""
-    return FileFormatError(code, what, where=where, why=why, fix="The file is damaged: get it again.")
 
 
 class _Reader:

@@ -16,11 +16,12 @@ import numpy as np
 
 from openkpu.errors import MemoryLimitError, OpenKPUError, UnsupportedError
 from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES
+from openkpu.kmodel.damage import damaged
 from openkpu.kmodel.operators import CopyTensor
 from openkpu.kmodel.program import DType, KpuConv, KpuDownload, KpuUpload, Memory, Operand, Step
 from openkpu.kmodel.v3_conv import unusual
 from openkpu.kmodel.v5_call import Address, dense
-from openkpu.kmodel.v5_container import damaged, pack_range, unpack_range
+from openkpu.kmodel.v5_container import pack_range, unpack_range
 from openkpu.kmodel.v5_structures import DTYPES, Location, Range
 from openkpu.kpu.checks import check_layer
 from openkpu.kpu.layer import ACTIVATION_BYTES, ActivationTable, BatchNorm, KpuLayer

@@ -43,9 +43,9 @@ def test_quantize_and_dequantize(zp, scale, offset):
 
 
 def statistics(*pictures):
-    s = Statistics()
-    for x in pictures:
-        s.add(np.asarray(x, np.float32))
+    arrays = [np.asarray(x, np.float32) for x in pictures]
+    s = Statistics(arrays[0].shape, len(arrays))
+    assert all(s.add(x) for x in arrays)
     return s
 
 

@@ -35,11 +35,13 @@ def build(
     unit: float,
     span: tuple[float, float],
     samples: Floats | None = None,
+    *,
+    measured: bool = True,
 ) -> TableFit:
     """Return the table for ``y = fn(v / unit) / scale + zero_point``.
 
     ``unit`` is the number of batch-norm units of the real number 1; ``span`` the real inputs met in calibration;
-    ``samples`` some of them, used as weights for curves.
+    ``samples`` some of them, used as weights for curves. Not ``measured``: the distances stay NaN.
     """
     expr = fn or X
     straight = pieces(expr)
@@ -49,6 +51,8 @@ def build(
     if straight is None or not rising or len(segments) > ACTIVATION_SEGMENTS:
         segments = _from_curve(expr, scale, zero_point, span, samples)
     table = _encode(segments, unit)
+    if not measured:
+        return TableFit(table, math.nan, math.nan, len(segments))
     grid = np.linspace(span[0], span[1], 2001)
     want = np.clip(expr(grid) / scale + zero_point, 0, 255)
     got = activate(table, np.rint(grid * unit).astype(np.int64))

@@ -6,7 +6,6 @@ KPU layers run in the engine, in a scratch AI RAM; the CPU operators are done in
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +28,8 @@ class Scratch:
 
     def run(self, layer: KpuLayer, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run a layer on dense uint8 pictures (N, C, H, W); returns (N, OC, OH, OW)."""
-        lay = fmap.FeatureMapLayout(*layer.input_shape)
-        placed = replace(layer, registers=replace(layer.registers, image_src_addr=0, image_dst_addr=lay.lines))
-        out = np.empty((len(x), *layer.output_shape), np.uint8)
-        for i, picture in enumerate(x):
-            fmap.store(self.ai, 0, picture)
-            engine.run_layer(placed, self.ai, threads=self.threads, out=out[i])
-        return out
+        lines = fmap.FeatureMapLayout(*layer.input_shape).lines
+        return engine.run_pictures(layer, self.ai, x, lines, threads=self.threads)
 
 
 def float_op(node: Node, inputs: list[Array]) -> Array:

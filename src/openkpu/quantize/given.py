@@ -166,7 +166,7 @@ def _copied(node: Node, params: dict[int, QParams]) -> QParams | None:
     return QParams(source.scale[channel], source.zero_point, source.offset[channel])
 
 
-def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int16], NDArray[np.float64], int]:
     """Return the weights as integers with the scale of each row, and the zero point that brings them to 0..255."""
     we = effective_weights(spec, qin)
     rows: NDArray[Any] = we.reshape(len(we), -1)
@@ -188,4 +188,4 @@ def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int64], NDArray
             scale = np.where(scale > 0, scale, 1.0)
         step[rest] = scale
         q[rest] = np.clip(np.rint(rows[rest] / scale[:, None]), -zero, 255 - zero)
-    return q.reshape(we.shape).astype(np.int64), step, zero
+    return q.reshape(we.shape).astype(np.int16), step, zero

@@ -62,7 +62,7 @@ class QuantizedLayer:
 def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QParams]:
     """Return what a KpuConv shall compute, and the quantisation of the part of its input that it reads."""
     qin, qout = params[id(node.inputs[0])], params[id(node.output)]
-    w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
+    w, b = np.asarray(node.inputs[1].data), np.asarray(node.inputs[2].data)
     vector = node.attrs["vector"]
     if vector:
         taken = slice(node.attrs["offset"], node.attrs["offset"] + w.shape[1])
@@ -80,9 +80,8 @@ def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QPara
 
 def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
-    w = np.asarray(spec.w, np.float64)
     by_channel = qin.scale.reshape((-1, 1, 1, 1) if spec.depthwise else (1, -1, 1, 1))
-    return np.asarray(w * by_channel)
+    return np.asarray(spec.w * by_channel, np.float64)
 
 
 def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
@@ -100,18 +99,21 @@ def make_layer(
     *,
     span: tuple[float, float],
     samples: NDArray[np.float64] | None = None,
-    wq: NDArray[np.int64] | None = None,
+    wq: NDArray[np.int16] | None = None,
     ws: NDArray[np.float64] | None = None,
+    sums: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     bias: NDArray[np.float64] | None = None,
     weight_zero: int | None = None,
     weight_bits: int = 8,
+    measured: bool = True,
 ) -> QuantizedLayer:
     """Quantise one layer.
 
     ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
     is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero``
-    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. Raises ``UnsupportedError`` E230 when the
-    numbers cannot fit the chip's fields.
+    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. ``sums``: those of the positive and of
+    the negative weights of each row, where they are known. Not ``measured``: how well the table fits stays open.
+    Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape
@@ -126,10 +128,13 @@ def make_layer(
     # real pre-activation = ws * alu + bias; output counts = that / qout.scale; units = counts * 2**bits
     reference = float(qout.scale.max())
     zx = qin.zero_point
+    up, down = sums or signed_sums(wq)
+    high, low = up * (255 - zx) - down * zx, down * (255 - zx) - up * zx
+    conv_bits = _bits(max(int(np.abs(high).max()), int(np.abs(low).max())))
     for bits in range(UNIT_BITS, LEAST_UNIT_BITS - 1, -1):
         gain, add = ws / qout.scale * 2.0**bits, np.rint(real_bias / qout.scale * 2.0**bits)
         mul, shift = _batch_norm(np.minimum(gain, float(MOST_MUL)))
-        conv_bits, bn_bits = _ranges(wq, zx, mul, shift, add)
+        bn_bits = _bits(max(float(np.abs(((end * mul) >> shift) + add).max()) for end in (high, low)))
         if np.abs(add).max() < MOST_ADD and gain.max() < MOST_MUL and max(conv_bits, bn_bits) <= ACCUMULATOR_BITS:
             break
     else:
@@ -141,7 +146,7 @@ def make_layer(
             f"{ACCUMULATOR_BITS}; the largest bias is {np.abs(real_bias).max():.3g}",
             fix="check the model's weights and the calibration pictures",
         )
-    fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, span, samples)
+    fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, span, samples, measured=measured)
     _, stride, _ = POOLS[spec.pool]
     oh, ow = h // stride, w // stride
     shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool,
@@ -176,7 +181,10 @@ def make_layer(
         dma_total_byte=oh * ow * oc,
     )
     layer = KpuLayer(
-        registers, (wq + weight_zero).astype(f"u{weight_bytes}"), BatchNorm(mul, add.astype(np.int64), shift), fit.table
+        registers,
+        (wq.astype(np.int32) + weight_zero).astype(f"u{weight_bytes}"),
+        BatchNorm(mul, add.astype(np.int64), shift),
+        fit.table,
     )
     return QuantizedLayer(layer, fit, conv_bits, bn_bits)
 
@@ -206,22 +214,10 @@ def _batch_norm(gain: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
     return mul.astype(np.int64), shift.astype(np.int64)
 
 
-def _ranges(
-    wq: NDArray[np.int64],
-    zx: int,
-    mul: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    add: NDArray[np.float64],
-) -> tuple[int, int]:
-    """Return the signed bits that convolution and batch norm can need for any input: a bound, not a measurement."""
-    flat = wq.reshape(len(wq), -1)
-    up, down = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
-    high, low = up * (255 - zx) - down * zx, down * (255 - zx) - up * zx
-    ends = np.stack([high, low])
-    conv_bits = _bits(float(np.abs(ends).max()))
-    bn = ((ends * mul) >> shift) + add
-    bn_bits = _bits(float(np.abs(bn).max()))
-    return conv_bits, bn_bits
+def signed_sums(wq: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sums of the positive and of the negative weights of each row: they bound what any input can give."""
+    flat = wq.reshape(len(wq), -1).astype(np.int64)
+    return np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
 
 
 def _bits(magnitude: float) -> int:

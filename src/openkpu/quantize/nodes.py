@@ -10,16 +10,31 @@ from numpy.typing import NDArray
 from openkpu.graph.elementwise import Expr, X, clip, is_homogeneous
 from openkpu.graph.ir import Node
 from openkpu.quantize.params import QParams
+from openkpu.quantize.taps import positions
 
 Array = NDArray[Any]
 RELU: Final = clip(X, 0, float("inf"))
 
 
-def apply_taps(node: Node, w: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+def apply_taps(node: Node, w: NDArray[Any], means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean convolution result of each output channel from the means of the taps (C, k, k)."""
     if node.attrs["depthwise"]:
         return np.asarray((w[:, 0] * means).sum((1, 2)))
-    return np.asarray(np.tensordot(w, means, 3))
+    return np.asarray(w.reshape(len(w), -1).astype(np.float64) @ means.reshape(-1))
+
+
+Reading = tuple[int, int, int, int, int, int]
+
+
+def reading(node: Node) -> Reading:
+    """Return what tells the inputs of a KPU layer's taps apart: the parts of a split layer share them.
+
+    The id of the tensor, the kernel, the step and first column of the positions, the first channel, their number.
+    """
+    w = node.inputs[1]
+    channels = node.inputs[0].shape[1] if node.attrs["depthwise"] else w.shape[1]
+    offset = node.attrs["offset"] if node.attrs["vector"] else 0
+    return id(node.inputs[0]), w.shape[2], *positions(node.attrs["pool"]), offset, channels
 
 
 def saturates(fn: Expr | None) -> bool:

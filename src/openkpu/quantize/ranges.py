@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from openkpu.quantize.native import loops
 from openkpu.quantize.statistics import Statistics
 
 Range = tuple[float, float]
@@ -47,7 +48,7 @@ def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float]
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         return low, high
     counts, edges = np.histogram(s.values().astype(np.float64), BINS, (low, high))
-    centers = (edges[:-1] + edges[1:]) / 2
+    counts, centers = counts.astype(np.float64), (edges[:-1] + edges[1:]) / 2
     best, found = np.inf, (low, high)
     for f in np.linspace(1.0, 0.4, 31):
         candidate = (low * f if low < 0 else low, high * f if high > 0 else high)
@@ -58,6 +59,9 @@ def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float]
 
 
 def _squared_error(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:
+    native = loops()
+    if native is not None:
+        return float(native.clipping_cost(False, counts, centers, low, high))
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255
     inside = np.clip(centers, low, high)
@@ -68,6 +72,9 @@ def _squared_error(counts: np.ndarray, centers: np.ndarray, low: float, high: fl
 
 def _divergence(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:
     """Compare the clipped histogram (outliers in its end bins) with what 256 levels can tell of the values inside."""
+    native = loops()
+    if native is not None:
+        return float(native.clipping_cost(True, counts, centers, low, high))
     low, high = min(low, 0.0), max(high, 0.0)
     inside = np.flatnonzero((centers >= low) & (centers <= high))
     if inside.size < 2:

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.quantize.native import loops
+
 ZERO_POINT: Final = 128
 SHRINK: Final = (1.0, 0.98, 0.96, 0.93, 0.9, 0.85)
 FEW: Final = 4
@@ -18,7 +20,12 @@ FEW: Final = 4
 
 def scales(w: NDArray[Any]) -> NDArray[np.float64]:
     """Return the scale of each row of float weights (oc, n): ``q = round(w / scale)`` lies in -128..127."""
-    w = np.asarray(w, np.float32)
+    w = np.ascontiguousarray(w, np.float32)
+    native = loops()
+    if native is not None and w.size:
+        found = np.empty(len(w))
+        native.weight_scales(w, np.array(SHRINK), FEW, found)
+        return found
     base = np.maximum(w.max(1) / 127, -w.min(1) / 128)
     # a row of zeros takes the finest scale of the others, so that it does not coarsen the layer's fixed-point numbers
     finest = base[base > 0].min(initial=np.inf)
@@ -98,8 +105,27 @@ def _improve(
     result[index] = s[index]
 
 
-def quantize(w: NDArray[Any], scale: NDArray[np.float64], bits: int = 8) -> NDArray[np.int64]:
+def quantize(w: NDArray[Any], scale: NDArray[np.float64], bits: int = 8) -> NDArray[np.int16]:
     """Round float weights (oc, ...) to whole numbers -128..127, or those of 16 bits."""
     s = scale.reshape(-1, *[1] * (w.ndim - 1))
     half = zero_point(bits)
-    return np.clip(np.rint(w / s), -half, half - 1).astype(np.int64)
+    q = np.rint(w / s)
+    return np.clip(q, -half, half - 1, out=q).astype(np.int16)
+
+
+def weigh(
+    wq: NDArray[np.int16], means: NDArray[np.float64], *, apart: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each row of whole weights (oc, n...) its product with the means of the taps (``apart``: a row's own).
+
+    And the sums of its positive and of its negative weights, int64 (oc,).
+    """
+    flat = wq.reshape(len(wq), -1)
+    native = loops()
+    if native is None:
+        rows = flat.astype(np.int64)
+        product = (rows * means.reshape(flat.shape)).sum(1) if apart else rows @ means.reshape(-1)
+        return product, np.maximum(rows, 0).sum(1), np.minimum(rows, 0).sum(1)
+    product, up, down = np.empty(len(flat)), np.empty(len(flat), np.int64), np.empty(len(flat), np.int64)
+    native.weigh(flat, means.reshape(-1), apart, product, up, down)
+    return product, up, down

@@ -1,0 +1,445 @@
+#include "quantizing.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace openkpu {
+namespace {
+
+constexpr size_t kLanes = 8;
+
+// rint(v) for |v| < 2**22: half to even, and vectors need no instruction for it.
+inline float to_whole(float v) {
+    constexpr float magic = 12582912.0f;
+    return (v + magic) - magic;
+}
+
+inline float clamp8(float v) { return v < -128.0f ? -128.0f : v > 127.0f ? 127.0f : v; }
+
+inline double total(const double lanes[kLanes]) {
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+// Sum of n values that lie `step` apart.
+double sum(const float* x, size_t n, size_t step) {
+    double lanes[kLanes] = {};
+    size_t i = 0;
+    if (step == 1) {
+        for (; i + kLanes <= n; i += kLanes) {
+            for (size_t k = 0; k < kLanes; ++k) lanes[k] += static_cast<double>(x[i + k]);
+        }
+    }
+    for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(x[i * step]);
+    return total(lanes);
+}
+
+double sum(const uint8_t* x, size_t n, size_t step) {
+    uint64_t whole = 0;
+    while (n > 0) {
+        const size_t part = std::min<size_t>(n, size_t{1} << 20);
+        uint32_t s = 0;
+        if (step == 1) {
+            for (size_t i = 0; i < part; ++i) s += x[i];
+        } else {
+            for (size_t i = 0; i < part; ++i) s += x[i * step];
+        }
+        whole += s, n -= part, x += part * step;
+    }
+    return static_cast<double>(whole);
+}
+
+// The positions o (of count) for which offset + step * o lies inside 0..size-1: the first such place, and how many.
+struct Inside {
+    size_t first, count;
+};
+
+Inside inside(long offset, size_t count, size_t step, size_t size) {
+    const long s = static_cast<long>(step);
+    const long first = offset >= 0 ? offset : offset + s * ((-offset + s - 1) / s);
+    const long last = std::min(offset + s * (static_cast<long>(count) - 1), static_cast<long>(size) - 1);
+    return {static_cast<size_t>(first), last < first ? 0 : static_cast<size_t>((last - first) / s + 1)};
+}
+
+template <typename T>
+void every_position(const T* x, size_t rows, size_t columns, double* sums) {
+    const T* last = x + (rows - 1) * columns;
+    const double whole = sum(x, rows * columns, 1);
+    const double row[3] = {sum(last, columns, 1), 0.0, sum(x, columns, 1)};
+    const double column[3] = {sum(x + columns - 1, rows, columns), 0.0, sum(x, rows, columns)};
+    for (size_t i = 0; i < 3; ++i) {
+        for (size_t j = 0; j < 3; ++j) {
+            double both = 0.0;
+            if (i != 1 && j != 1) both = static_cast<double>((i == 0 ? last : x)[j == 0 ? columns - 1 : 0]);
+            sums[i * 3 + j] += whole - row[i] - column[j] + both;
+        }
+    }
+}
+
+template <typename T>
+void means(const T* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+    const size_t taps = p.kernel * p.kernel, size = m.rows * m.columns;
+    std::fill(out, out + m.channels * taps, 0.0);
+    if (p.kernel == 1) {
+        const size_t rows = (m.rows + p.step - 1) / p.step;
+        const size_t columns = m.columns > p.left ? (m.columns - p.left + p.step - 1) / p.step : 0;
+        for (size_t i = 0; i < m.n * m.channels; ++i) {
+            const T* map = x + i * size;
+            double& s = out[i % m.channels];
+            if (p.step == 1) {
+                s += sum(map, size, 1);
+            } else {
+                for (size_t r = 0; r < rows; ++r) s += sum(map + r * p.step * m.columns + p.left, columns, p.step);
+            }
+        }
+        const double count = static_cast<double>(m.n * rows * (p.step == 1 ? m.columns : columns));
+        for (size_t c = 0; c < m.channels; ++c) out[c] /= count;
+        return;
+    }
+    if (p.step == 1) {
+        for (size_t i = 0; i < m.n * m.channels; ++i) {
+            every_position(x + i * size, m.rows, m.columns, out + i % m.channels * taps);
+        }
+        const double count = static_cast<double>(m.n * size);
+        for (size_t c = 0; c < m.channels; ++c) {
+            for (size_t t = 0; t < taps; ++t) {
+                const size_t there = (m.rows - (t / 3 != 1)) * (m.columns - (t % 3 != 1));
+                double& s = out[c * taps + t];
+                s = (s + pad[c] * static_cast<double>(m.n) * static_cast<double>(size - there)) / count;
+            }
+        }
+        return;
+    }
+    const size_t rows = m.rows / p.step, columns = m.columns / p.step;
+    Inside ys[3], xs[3];
+    for (long k = 0; k < 3; ++k) {
+        ys[k] = inside(k - 1, rows, p.step, m.rows);
+        xs[k] = inside(k - 1 + static_cast<long>(p.left), columns, p.step, m.columns);
+    }
+    std::vector<double> row_sums(m.rows * 3);
+    for (size_t i = 0; i < m.n * m.channels; ++i) {
+        const T* map = x + i * size;
+        for (size_t y = 0; y < m.rows; ++y) {
+            for (size_t k = 0; k < 3; ++k) row_sums[y * 3 + k] = sum(map + y * m.columns + xs[k].first, xs[k].count, p.step);
+        }
+        double* s = out + i % m.channels * taps;
+        for (size_t t = 0; t < taps; ++t) {
+            const Inside& part = ys[t / 3];
+            for (size_t o = 0; o < part.count; ++o) s[t] += row_sums[(part.first + o * p.step) * 3 + t % 3];
+        }
+    }
+    const double count = static_cast<double>(m.n * rows * columns);
+    for (size_t c = 0; c < m.channels; ++c) {
+        for (size_t t = 0; t < taps; ++t) {
+            const size_t there = ys[t / 3].count * xs[t % 3].count;
+            double& s = out[c * taps + t];
+            s = (s + pad[c] * static_cast<double>(m.n) * static_cast<double>(rows * columns - there)) / count;
+        }
+    }
+}
+
+}  // namespace
+
+bool observe(const float* x, size_t channels, size_t n, size_t step, float* low, float* high, float* samples) {
+    float nothing = 0.0f;   // stays 0 as long as all is finite
+    for (size_t c = 0; c < channels; ++c) {
+        const float* v = x + c * n;
+        float lo[kLanes], hi[kLanes], zero[kLanes] = {};
+        for (size_t k = 0; k < kLanes; ++k) lo[k] = hi[k] = v[0];
+        size_t i = 0;
+        for (; i + kLanes <= n; i += kLanes) {
+            for (size_t k = 0; k < kLanes; ++k) {
+                const float a = v[i + k];
+                lo[k] = a < lo[k] ? a : lo[k];
+                hi[k] = a > hi[k] ? a : hi[k];
+                zero[k] += a * 0.0f;
+            }
+        }
+        for (; i < n; ++i) {
+            lo[0] = std::min(lo[0], v[i]), hi[0] = std::max(hi[0], v[i]);
+            zero[0] += v[i] * 0.0f;
+        }
+        low[c] = *std::min_element(lo, lo + kLanes), high[c] = *std::max_element(hi, hi + kLanes);
+        for (const float z : zero) nothing += z;
+    }
+    for (size_t i = 0; i < channels * n; i += step) *samples++ = x[i];
+    return nothing == 0.0f;
+}
+
+void tap_means(const uint8_t* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+    means(x, m, p, pad, out);
+}
+
+void tap_means(const float* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+    means(x, m, p, pad, out);
+}
+
+namespace {
+
+// The rows and columns of the positions: as many as `windows` of rounding.py takes.
+struct Grid {
+    size_t rows, columns, count;
+};
+
+Grid grid(const Maps& m, const Positions& p) {
+    const size_t rows = (m.rows - m.rows % p.step) / p.step;
+    const size_t columns = m.columns > p.left ? (m.columns - p.left + p.step - 1) / p.step : 0;
+    return {rows, columns, rows * columns};
+}
+
+}  // namespace
+
+size_t window_count(const Maps& m, const Positions& p, size_t thin) {
+    return (grid(m, p).count + thin - 1) / thin;
+}
+
+void windows(const uint8_t* x, const Maps& m, const Positions& p, size_t thin, uint8_t pad, float* out) {
+    const Grid g = grid(m, p);
+    const size_t taps = p.kernel * p.kernel, count = window_count(m, p, thin), reach = p.kernel / 2;
+    // a map with its padding, so that no tap needs a question
+    const size_t pitch = m.columns + 2 * reach;
+    std::vector<size_t> places(count);
+    for (size_t i = 0; i < count; ++i) {
+        const size_t at = i * thin;
+        places[i] = at / g.columns * p.step * pitch + p.left + at % g.columns * p.step;
+    }
+    std::vector<uint8_t> padded((m.rows + 2 * reach) * pitch, pad);
+    for (size_t c = 0; c < m.channels; ++c) {
+        float* const to = out + c * taps * m.n * count;
+        for (size_t n = 0; n < m.n; ++n) {
+            const uint8_t* map = x + (n * m.channels + c) * m.rows * m.columns;
+            for (size_t y = 0; y < m.rows; ++y) {
+                std::copy_n(map + y * m.columns, m.columns, padded.data() + (y + reach) * pitch + reach);
+            }
+            for (size_t t = 0; t < taps; ++t) {
+                const uint8_t* from = padded.data() + t / p.kernel * pitch + t % p.kernel;
+                float* row = to + (t * m.n + n) * count;
+                for (size_t i = 0; i < count; ++i) row[i] = static_cast<float>(from[places[i]]);
+            }
+        }
+        for (size_t t = 0; t < taps; ++t) {
+            float* row = to + t * m.n * count;
+            const float mean = static_cast<float>(sum(row, m.n * count, 1) / static_cast<double>(m.n * count));
+            for (size_t i = 0; i < m.n * count; ++i) row[i] -= mean;
+        }
+    }
+}
+
+namespace {
+
+double rounding_error(const float* w, size_t n, float scale) {
+    double lanes[kLanes] = {};
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        for (size_t k = 0; k < kLanes; ++k) {
+            const float e = clamp8(to_whole(w[i + k] / scale)) * scale - w[i + k];
+            lanes[k] += static_cast<double>(e * e);
+        }
+    }
+    for (; i < n; ++i) {
+        const float e = clamp8(to_whole(w[i] / scale)) * scale - w[i];
+        lanes[i % kLanes] += static_cast<double>(e * e);
+    }
+    return total(lanes);
+}
+
+// The best of 96 scales for a row with few weights that are not 0; the finest of equal ones.
+double scale_of_few(const float* w, size_t n, double base) {
+    double found = base, least = std::numeric_limits<double>::infinity();
+    float some[8];
+    size_t count = 0;
+    for (size_t i = 0; i < n && count < 8; ++i) {
+        if (w[i] != 0.0f) some[count++] = w[i];
+    }
+    double errors[96];
+    for (size_t k = 0; k < 96; ++k) {
+        errors[k] = rounding_error(some, count, static_cast<float>(base * 127 / static_cast<double>(127 - k)));
+        least = std::min(least, errors[k]);
+    }
+    for (size_t k = 0; k < 96; ++k) {
+        if (errors[k] <= least * (1 + 1e-9)) {
+            found = base * 127 / static_cast<double>(127 - k);
+            break;
+        }
+    }
+    return found;
+}
+
+}  // namespace
+
+void weight_scales(const float* w, size_t rows, size_t n, const double* shrink, size_t shrinks, size_t few, double* out) {
+    float finest = std::numeric_limits<float>::infinity();
+    std::vector<float> base(rows);
+    for (size_t r = 0; r < rows; ++r) {
+        const auto [lo, hi] = std::minmax_element(w + r * n, w + (r + 1) * n);
+        base[r] = std::max(*hi / 127.0f, -*lo / 128.0f);
+        if (base[r] > 0) finest = std::min(finest, base[r]);
+    }
+    for (size_t r = 0; r < rows; ++r) {
+        const float* row = w + r * n;
+        // a row of zeros takes the finest scale of the others, so that it does not coarsen the layer's fixed-point numbers
+        const double first = base[r] > 0 ? static_cast<double>(base[r])
+                                         : std::isfinite(finest) ? static_cast<double>(finest) : 1.0;
+        const size_t used = n - static_cast<size_t>(std::count(row, row + n, 0.0f));
+        if (used <= few) {
+            out[r] = scale_of_few(row, n, first);
+            continue;
+        }
+        double best = std::numeric_limits<double>::infinity();
+        out[r] = first;
+        for (size_t k = 0; k < shrinks; ++k) {
+            const double error = rounding_error(row, n, static_cast<float>(first * shrink[k]));
+            if (error < best * (1 - 1e-9)) best = error, out[r] = first * shrink[k];
+        }
+    }
+}
+
+void weigh(const int16_t* w, size_t rows, size_t n, const double* means, bool apart, double* product, int64_t* up,
+           int64_t* down) {
+    for (size_t r = 0; r < rows; ++r) {
+        const int16_t* row = w + r * n;
+        const double* m = apart ? means + r * n : means;
+        double lanes[kLanes] = {};
+        int64_t positive = 0, all = 0;
+        size_t i = 0;
+        for (; i + kLanes <= n; i += kLanes) {
+            for (size_t k = 0; k < kLanes; ++k) lanes[k] += static_cast<double>(row[i + k]) * m[i + k];
+        }
+        for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(row[i]) * m[i];
+        for (i = 0; i < n; ++i) all += row[i], positive += std::max<int>(row[i], 0);
+        product[r] = total(lanes), up[r] = positive, down[r] = all - positive;
+    }
+}
+
+void feedback(const Feedback& f) {
+    const size_t width = f.last - f.first;
+    for (size_t b = 0; b < f.batch; ++b) {
+        const float* factor = f.factor + b * f.d * f.d;
+        for (size_t r = 0; r < f.rows; ++r) {
+            const size_t at = (b * f.rows + r) * f.d;
+            float *aim = f.aim + at, *errors = f.errors + (b * f.rows + r) * width;
+            for (size_t i = f.first; i < f.last; ++i) {
+                const float q = clamp8(to_whole(aim[i]));
+                f.out[at + i] = static_cast<int16_t>(q);
+                const float error = f.w[at + i] - q;
+                errors[i - f.first] = error;
+                const float* row = factor + i * f.d;
+                for (size_t k = i + 1; k < f.last; ++k) aim[k] += error * row[k];
+            }
+        }
+    }
+}
+
+size_t fit_segments(const double* x, const double* target, const double* weight, size_t n, CurveSegment segments[16]) {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    constexpr size_t kSegments = 16;
+    struct Fit {
+        double cost, slope, bias;
+    };
+    std::vector<double> t(n);
+    for (size_t i = 0; i < n; ++i) t[i] = std::min(std::max(target[i], 0.0), 255.0);
+    std::vector<double> sums[6];   // of w, wx, wxx, wt, wtx, wtt over the points before
+    for (auto& s : sums) s.assign(n + 1, 0.0);
+    for (size_t i = 0; i < n; ++i) {
+        const double w = weight[i];
+        const double terms[6] = {w, w * x[i], w * x[i] * x[i], w * t[i], w * t[i] * x[i], w * t[i] * t[i]};
+        for (size_t k = 0; k < 6; ++k) sums[k][i + 1] = sums[k][i] + terms[k];
+    }
+    // the least cost of one segment over points i..j that starts at i - 1
+    std::vector<Fit> pairs(n * n, Fit{kInfinity, 0.0, 0.0});
+    for (size_t i = 0; i < n; ++i) {
+        const size_t anchor = i > 0 ? i - 1 : 0;
+        const double a = x[anchor], base = std::floor(t[anchor]);
+        for (size_t j = i; j < n; ++j) {
+            double d[6];
+            for (size_t k = 0; k < 6; ++k) d[k] = sums[k][j + 1] - sums[k][i];
+            const double dxx = d[2] - 2 * a * d[1] + a * a * d[0], dx = d[1] - a * d[0], dtx = d[4] - a * d[3];
+            Fit& best = pairs[i * n + j];
+            for (int delta = -1; delta <= 2; ++delta) {
+                const double b = std::min(std::max(base + delta, 0.0), 255.0), rise = dtx - b * dx;
+                const double m = dxx > 1e-300 ? std::max(rise / dxx, 0.0) : 0.0;
+                const double c = d[5] - 2 * b * d[3] + b * b * d[0] - 2 * m * rise + m * m * dxx;
+                if (c < best.cost) best = {c, m, b};
+            }
+        }
+    }
+    std::vector<double> level(n + 1), least(n + 1);
+    for (size_t j = 0; j <= n; ++j) {
+        const double mean = sums[0][j] > 0 ? sums[3][j] / sums[0][j] : 0.0;
+        level[j] = j == 0 ? std::nearbyint(t[0]) : std::min(std::max(std::nearbyint(mean), 0.0), 255.0);
+        least[j] = sums[5][j] - 2 * level[j] * sums[3][j] + level[j] * level[j] * sums[0][j];
+    }
+    // least[j]: least cost of the first j points with k segments; back[k][j]: where the last one begins, or -1
+    std::vector<std::vector<int>> back(kSegments - 1, std::vector<int>(n + 1, -1));
+    std::vector<double> next(n), choice_cost(n);
+    std::vector<int> choice(n);
+    for (size_t k = 0; k + 1 < kSegments; ++k) {
+        std::fill(next.begin(), next.end(), kInfinity);
+        std::fill(choice.begin(), choice.end(), 0);
+        for (size_t i = 0; i < n; ++i) {
+            for (size_t j = i; j < n; ++j) {
+                const double c = least[i] + pairs[i * n + j].cost;
+                if (c < next[j]) next[j] = c, choice[j] = static_cast<int>(i);
+            }
+        }
+        for (size_t j = 1; j <= n; ++j) {
+            if (next[j - 1] < least[j] - 1e-15) least[j] = next[j - 1], back[k][j] = choice[j - 1];
+        }
+    }
+    std::vector<CurveSegment> found;
+    size_t j = n;
+    for (size_t k = kSegments - 1; k-- > 0 && j > 0;) {
+        const int i = back[k][j];
+        if (i < 0) continue;
+        const Fit& fit = pairs[static_cast<size_t>(i) * n + j - 1];
+        found.push_back({x[i > 0 ? i - 1 : 0], fit.slope, static_cast<int64_t>(fit.bias)});
+        j = static_cast<size_t>(i);
+    }
+    found.push_back({-kInfinity, 0.0, static_cast<int64_t>(level[j])});
+    std::reverse_copy(found.begin(), found.end(), segments);
+    return found.size();
+}
+
+double squared_error(const double* counts, const double* centers, size_t bins, double low, double high) {
+    low = std::min(low, 0.0), high = std::max(high, 0.0);
+    const double scale = (high - low) / 255;
+    double clipped = 0.0, used = 0.0;
+    for (size_t i = 0; i < bins; ++i) {
+        const double c = centers[i], away = c - std::min(std::max(c, low), high);
+        clipped += counts[i] * away * away;
+        used += c >= low && c <= high ? counts[i] : 0.0;
+    }
+    return clipped + used * scale * scale / 12;
+}
+
+double divergence(const double* counts, const double* centers, size_t bins, double low, double high) {
+    low = std::min(low, 0.0), high = std::max(high, 0.0);
+    size_t first = 0, last = bins;      // centers rise
+    while (first < bins && centers[first] < low) ++first;
+    while (last > first && centers[last - 1] > high) --last;
+    if (last < first + 2) return std::numeric_limits<double>::infinity();
+    std::vector<double> p(counts + first, counts + last);
+    for (size_t i = 0; i < first; ++i) p.front() += counts[i];
+    for (size_t i = last; i < bins; ++i) p.back() += counts[i];
+    double mass[256] = {}, occupied[256] = {}, all = 0.0, kept = 0.0;
+    std::vector<uint8_t> level(p.size());
+    for (size_t i = 0; i < p.size(); ++i) {
+        const double l = std::nearbyint((centers[first + i] - low) / (high - low) * 255);
+        level[i] = static_cast<uint8_t>(std::min(std::max(l, 0.0), 255.0));
+        mass[level[i]] += counts[first + i], occupied[level[i]] += p[i] > 0 ? 1.0 : 0.0, all += p[i];
+    }
+    double share[256];      // of one bin in what its level tells of it
+    for (size_t l = 0; l < 256; ++l) share[l] = mass[l] / std::max(occupied[l], 1.0), kept += mass[l];
+    kept = std::max(kept, 1e-30);
+    double log_share[256];
+    for (size_t l = 0; l < 256; ++l) log_share[l] = occupied[l] > 0 ? std::log(std::max(share[l] / kept, 1e-9)) : 0.0;
+    double result = 0.0;
+    for (size_t i = 0; i < p.size(); ++i) {
+        const double part = p[i] / all;
+        if (part > 0) result += part * (std::log(part) - log_share[level[i]]);
+    }
+    return result;
+}
+
+}  // namespace openkpu

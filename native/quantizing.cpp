@@ -2,28 +2,42 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
+
+// One source for two instruction sets, chosen when the module is loaded. Nothing here depends on the width of vectors: sums
+// have kLanes parts whatever the machine has, and no products are fused with sums.
+#if defined(OPENKPU_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+#define OPENKPU_CLONES __attribute__((target_clones("avx2", "default")))
+#define OPENKPU_INLINE inline __attribute__((always_inline))
+#else
+#define OPENKPU_CLONES
+#define OPENKPU_INLINE inline
+#endif
 
 namespace openkpu {
 namespace {
 
-constexpr size_t kLanes = 8;
+constexpr size_t kLanes = 16;
 
 // rint(v) for |v| < 2**22: half to even, and vectors need no instruction for it.
-inline float to_whole(float v) {
+OPENKPU_INLINE float to_whole(float v) {
     constexpr float magic = 12582912.0f;
     return (v + magic) - magic;
 }
 
-inline float clamp8(float v) { return v < -128.0f ? -128.0f : v > 127.0f ? 127.0f : v; }
+OPENKPU_INLINE float clamp8(float v) { return v < -128.0f ? -128.0f : v > 127.0f ? 127.0f : v; }
 
-inline double total(const double lanes[kLanes]) {
-    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+OPENKPU_INLINE double total(double lanes[kLanes]) {
+    for (size_t half = kLanes / 2; half > 0; half /= 2) {
+        for (size_t k = 0; k < half; ++k) lanes[k] += lanes[k + half];
+    }
+    return lanes[0];
 }
 
 // Sum of n values that lie `step` apart.
-double sum(const float* x, size_t n, size_t step) {
+OPENKPU_INLINE double sum(const float* x, size_t n, size_t step) {
     double lanes[kLanes] = {};
     size_t i = 0;
     if (step == 1) {
@@ -35,7 +49,7 @@ double sum(const float* x, size_t n, size_t step) {
     return total(lanes);
 }
 
-double sum(const uint8_t* x, size_t n, size_t step) {
+OPENKPU_INLINE double sum(const uint8_t* x, size_t n, size_t step) {
     uint64_t whole = 0;
     while (n > 0) {
         const size_t part = std::min<size_t>(n, size_t{1} << 20);
@@ -55,7 +69,7 @@ struct Inside {
     size_t first, count;
 };
 
-Inside inside(long offset, size_t count, size_t step, size_t size) {
+OPENKPU_INLINE Inside inside(long offset, size_t count, size_t step, size_t size) {
     const long s = static_cast<long>(step);
     const long first = offset >= 0 ? offset : offset + s * ((-offset + s - 1) / s);
     const long last = std::min(offset + s * (static_cast<long>(count) - 1), static_cast<long>(size) - 1);
@@ -63,7 +77,7 @@ Inside inside(long offset, size_t count, size_t step, size_t size) {
 }
 
 template <typename T>
-void every_position(const T* x, size_t rows, size_t columns, double* sums) {
+OPENKPU_INLINE void every_position(const T* x, size_t rows, size_t columns, double* sums) {
     const T* last = x + (rows - 1) * columns;
     const double whole = sum(x, rows * columns, 1);
     const double row[3] = {sum(last, columns, 1), 0.0, sum(x, columns, 1)};
@@ -78,7 +92,7 @@ void every_position(const T* x, size_t rows, size_t columns, double* sums) {
 }
 
 template <typename T>
-void means(const T* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+OPENKPU_INLINE void means(const T* x, const Maps& m, const Positions& p, const double* pad, double* out) {
     const size_t taps = p.kernel * p.kernel, size = m.rows * m.columns;
     std::fill(out, out + m.channels * taps, 0.0);
     if (p.kernel == 1) {
@@ -141,7 +155,7 @@ void means(const T* x, const Maps& m, const Positions& p, const double* pad, dou
 
 }  // namespace
 
-bool observe(const float* x, size_t channels, size_t n, size_t step, float* low, float* high, float* samples) {
+OPENKPU_CLONES bool observe(const float* x, size_t channels, size_t n, size_t step, float* low, float* high, float* samples) {
     float nothing = 0.0f;   // stays 0 as long as all is finite
     for (size_t c = 0; c < channels; ++c) {
         const float* v = x + c * n;
@@ -167,11 +181,11 @@ bool observe(const float* x, size_t channels, size_t n, size_t step, float* low,
     return nothing == 0.0f;
 }
 
-void tap_means(const uint8_t* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+OPENKPU_CLONES void tap_means(const uint8_t* x, const Maps& m, const Positions& p, const double* pad, double* out) {
     means(x, m, p, pad, out);
 }
 
-void tap_means(const float* x, const Maps& m, const Positions& p, const double* pad, double* out) {
+OPENKPU_CLONES void tap_means(const float* x, const Maps& m, const Positions& p, const double* pad, double* out) {
     means(x, m, p, pad, out);
 }
 
@@ -182,7 +196,7 @@ struct Grid {
     size_t rows, columns, count;
 };
 
-Grid grid(const Maps& m, const Positions& p) {
+OPENKPU_INLINE Grid grid(const Maps& m, const Positions& p) {
     const size_t rows = (m.rows - m.rows % p.step) / p.step;
     const size_t columns = m.columns > p.left ? (m.columns - p.left + p.step - 1) / p.step : 0;
     return {rows, columns, rows * columns};
@@ -194,7 +208,7 @@ size_t window_count(const Maps& m, const Positions& p, size_t thin) {
     return (grid(m, p).count + thin - 1) / thin;
 }
 
-void windows(const uint8_t* x, const Maps& m, const Positions& p, size_t thin, uint8_t pad, float* out) {
+OPENKPU_CLONES void windows(const uint8_t* x, const Maps& m, const Positions& p, size_t thin, uint8_t pad, float* out) {
     const Grid g = grid(m, p);
     const size_t taps = p.kernel * p.kernel, count = window_count(m, p, thin), reach = p.kernel / 2;
     // a map with its padding, so that no tap needs a question
@@ -228,7 +242,7 @@ void windows(const uint8_t* x, const Maps& m, const Positions& p, size_t thin, u
 
 namespace {
 
-double rounding_error(const float* w, size_t n, float scale) {
+OPENKPU_INLINE double rounding_error(const float* w, size_t n, float scale) {
     double lanes[kLanes] = {};
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
@@ -245,7 +259,7 @@ double rounding_error(const float* w, size_t n, float scale) {
 }
 
 // The best of 96 scales for a row with few weights that are not 0; the finest of equal ones.
-double scale_of_few(const float* w, size_t n, double base) {
+OPENKPU_INLINE double scale_of_few(const float* w, size_t n, double base) {
     double found = base, least = std::numeric_limits<double>::infinity();
     float some[8];
     size_t count = 0;
@@ -268,7 +282,7 @@ double scale_of_few(const float* w, size_t n, double base) {
 
 }  // namespace
 
-void weight_scales(const float* w, size_t rows, size_t n, const double* shrink, size_t shrinks, size_t few, double* out) {
+OPENKPU_CLONES void weight_scales(const float* w, size_t rows, size_t n, const double* shrink, size_t shrinks, size_t few, double* out) {
     float finest = std::numeric_limits<float>::infinity();
     std::vector<float> base(rows);
     for (size_t r = 0; r < rows; ++r) {
@@ -295,7 +309,7 @@ void weight_scales(const float* w, size_t rows, size_t n, const double* shrink, 
     }
 }
 
-void weigh(const int16_t* w, size_t rows, size_t n, const double* means, bool apart, double* product, int64_t* up,
+OPENKPU_CLONES void weigh(const int16_t* w, size_t rows, size_t n, const double* means, bool apart, double* product, int64_t* up,
            int64_t* down) {
     for (size_t r = 0; r < rows; ++r) {
         const int16_t* row = w + r * n;
@@ -312,7 +326,7 @@ void weigh(const int16_t* w, size_t rows, size_t n, const double* means, bool ap
     }
 }
 
-void feedback(const Feedback& f) {
+OPENKPU_CLONES void feedback(const Feedback& f) {
     const size_t width = f.last - f.first;
     for (size_t b = 0; b < f.batch; ++b) {
         const float* factor = f.factor + b * f.d * f.d;
@@ -331,12 +345,9 @@ void feedback(const Feedback& f) {
     }
 }
 
-size_t fit_segments(const double* x, const double* target, const double* weight, size_t n, CurveSegment segments[16]) {
+OPENKPU_CLONES size_t fit_segments(const double* x, const double* target, const double* weight, size_t n, CurveSegment segments[16]) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     constexpr size_t kSegments = 16;
-    struct Fit {
-        double cost, slope, bias;
-    };
     std::vector<double> t(n);
     for (size_t i = 0; i < n; ++i) t[i] = std::min(std::max(target[i], 0.0), 255.0);
     std::vector<double> sums[6];   // of w, wx, wxx, wt, wtx, wtt over the points before
@@ -347,20 +358,24 @@ size_t fit_segments(const double* x, const double* target, const double* weight,
         for (size_t k = 0; k < 6; ++k) sums[k][i + 1] = sums[k][i] + terms[k];
     }
     // the least cost of one segment over points i..j that starts at i - 1
-    std::vector<Fit> pairs(n * n, Fit{kInfinity, 0.0, 0.0});
+    std::vector<double> cost(n * n, kInfinity), slope(n * n, 0.0), bias(n * n, 0.0);
+    const double *w = sums[0].data(), *wx = sums[1].data(), *wxx = sums[2].data();
+    const double *wt = sums[3].data(), *wtx = sums[4].data(), *wtt = sums[5].data();
     for (size_t i = 0; i < n; ++i) {
         const size_t anchor = i > 0 ? i - 1 : 0;
         const double a = x[anchor], base = std::floor(t[anchor]);
-        for (size_t j = i; j < n; ++j) {
-            double d[6];
-            for (size_t k = 0; k < 6; ++k) d[k] = sums[k][j + 1] - sums[k][i];
-            const double dxx = d[2] - 2 * a * d[1] + a * a * d[0], dx = d[1] - a * d[0], dtx = d[4] - a * d[3];
-            Fit& best = pairs[i * n + j];
-            for (int delta = -1; delta <= 2; ++delta) {
-                const double b = std::min(std::max(base + delta, 0.0), 255.0), rise = dtx - b * dx;
-                const double m = dxx > 1e-300 ? std::max(rise / dxx, 0.0) : 0.0;
-                const double c = d[5] - 2 * b * d[3] + b * b * d[0] - 2 * m * rise + m * m * dxx;
-                if (c < best.cost) best = {c, m, b};
+        double *costs = cost.data() + i * n, *slopes = slope.data() + i * n, *biases = bias.data() + i * n;
+        for (int delta = -1; delta <= 2; ++delta) {
+            const double b = std::min(std::max(base + delta, 0.0), 255.0);
+            for (size_t j = i; j < n; ++j) {
+                const double d0 = w[j + 1] - w[i], d1 = wx[j + 1] - wx[i], d3 = wt[j + 1] - wt[i];
+                const double dxx = (wxx[j + 1] - wxx[i]) - 2 * a * d1 + a * a * d0;
+                const double rise = ((wtx[j + 1] - wtx[i]) - a * d3) - b * (d1 - a * d0);
+                const double ratio = rise / (dxx > 1e-300 ? dxx : 1.0);
+                const double m = dxx > 1e-300 && ratio > 0.0 ? ratio : 0.0;
+                const double c = (wtt[j + 1] - wtt[i]) - 2 * b * d3 + b * b * d0 - 2 * m * rise + m * m * dxx;
+                const bool better = c < costs[j];
+                costs[j] = better ? c : costs[j], slopes[j] = better ? m : slopes[j], biases[j] = better ? b : biases[j];
             }
         }
     }
@@ -372,19 +387,21 @@ size_t fit_segments(const double* x, const double* target, const double* weight,
     }
     // least[j]: least cost of the first j points with k segments; back[k][j]: where the last one begins, or -1
     std::vector<std::vector<int>> back(kSegments - 1, std::vector<int>(n + 1, -1));
-    std::vector<double> next(n), choice_cost(n);
-    std::vector<int> choice(n);
+    std::vector<double> next(n), choice(n);
     for (size_t k = 0; k + 1 < kSegments; ++k) {
         std::fill(next.begin(), next.end(), kInfinity);
-        std::fill(choice.begin(), choice.end(), 0);
+        std::fill(choice.begin(), choice.end(), 0.0);
         for (size_t i = 0; i < n; ++i) {
+            const double before = least[i], here = static_cast<double>(i);
+            const double* costs = cost.data() + i * n;
             for (size_t j = i; j < n; ++j) {
-                const double c = least[i] + pairs[i * n + j].cost;
-                if (c < next[j]) next[j] = c, choice[j] = static_cast<int>(i);
+                const double c = before + costs[j];
+                const bool better = c < next[j];
+                next[j] = better ? c : next[j], choice[j] = better ? here : choice[j];
             }
         }
         for (size_t j = 1; j <= n; ++j) {
-            if (next[j - 1] < least[j] - 1e-15) least[j] = next[j - 1], back[k][j] = choice[j - 1];
+            if (next[j - 1] < least[j] - 1e-15) least[j] = next[j - 1], back[k][j] = static_cast<int>(choice[j - 1]);
         }
     }
     std::vector<CurveSegment> found;
@@ -392,8 +409,8 @@ size_t fit_segments(const double* x, const double* target, const double* weight,
     for (size_t k = kSegments - 1; k-- > 0 && j > 0;) {
         const int i = back[k][j];
         if (i < 0) continue;
-        const Fit& fit = pairs[static_cast<size_t>(i) * n + j - 1];
-        found.push_back({x[i > 0 ? i - 1 : 0], fit.slope, static_cast<int64_t>(fit.bias)});
+        const size_t at = static_cast<size_t>(i) * n + j - 1;
+        found.push_back({x[i > 0 ? i - 1 : 0], slope[at], static_cast<int64_t>(bias[at])});
         j = static_cast<size_t>(i);
     }
     found.push_back({-kInfinity, 0.0, static_cast<int64_t>(level[j])});
@@ -401,7 +418,46 @@ size_t fit_segments(const double* x, const double* target, const double* weight,
     return found.size();
 }
 
-double squared_error(const double* counts, const double* centers, size_t bins, double low, double high) {
+void largest(const float* x, size_t n, float* out, size_t count) {
+    std::partial_sort_copy(x, x + n, out, out + count, std::greater<float>());
+}
+
+OPENKPU_CLONES void histogram(const float* x, size_t n, double low, double high, double* counts, size_t bins) {
+    std::fill(counts, counts + bins, 0.0);
+    const double factor = static_cast<double>(bins) / (high - low), last = static_cast<double>(bins - 1);
+    for (size_t i = 0; i < n; ++i) {
+        const double place = (static_cast<double>(x[i]) - low) * factor;
+        counts[static_cast<size_t>(std::min(std::max(place, 0.0), last))] += 1.0;
+    }
+}
+
+OPENKPU_CLONES BatchNormSizes batch_norm(const BatchNormInput& in, int64_t* mul, int64_t* shift, int64_t* add) {
+    BatchNormSizes largest{};
+    const double limit = static_cast<double>(in.most_mul);
+    for (size_t c = 0; c < in.channels; ++c) {
+        const double gain = in.weight_scale[c] / in.out_scale[c] * in.units;
+        const double bias = std::nearbyint(in.bias[c] / in.out_scale[c] * in.units);
+        const double g = std::min(gain, limit);
+        int exponent = 0;
+        const double fraction = std::frexp(std::max(g, 1e-30), &exponent);
+        const int room = in.mul_bits - 2 - exponent + (fraction == 0.5 ? 1 : 0);
+        int s = std::min(std::max(room, 0), in.most_shift);
+        double m = std::nearbyint(std::ldexp(g, s));
+        if (m >= limit) m = std::nearbyint(std::ldexp(g, --s));
+        mul[c] = static_cast<int64_t>(m), shift[c] = s;
+        largest.gain = std::max(largest.gain, gain), largest.add = std::max(largest.add, std::abs(bias));
+        if (std::abs(bias) >= 9e15) continue;    // beyond the field anyway
+        add[c] = static_cast<int64_t>(bias);
+        const int64_t up = in.up[c], down = in.down[c], zero = in.zero_point;
+        for (const int64_t end : {up * (255 - zero) - down * zero, down * (255 - zero) - up * zero}) {
+            const int64_t normed = (end * mul[c] >> s) + add[c];
+            largest.sum = std::max(largest.sum, std::abs(end)), largest.normed = std::max(largest.normed, std::abs(normed));
+        }
+    }
+    return largest;
+}
+
+OPENKPU_CLONES double squared_error(const double* counts, const double* centers, size_t bins, double low, double high) {
     low = std::min(low, 0.0), high = std::max(high, 0.0);
     const double scale = (high - low) / 255;
     double clipped = 0.0, used = 0.0;
@@ -413,7 +469,7 @@ double squared_error(const double* counts, const double* centers, size_t bins, d
     return clipped + used * scale * scale / 12;
 }
 
-double divergence(const double* counts, const double* centers, size_t bins, double low, double high) {
+OPENKPU_CLONES double divergence(const double* counts, const double* centers, size_t bins, double low, double high) {
     low = std::min(low, 0.0), high = std::max(high, 0.0);
     size_t first = 0, last = bins;      // centers rise
     while (first < bins && centers[first] < low) ++first;

@@ -59,6 +59,31 @@ struct CurveSegment {
 };
 size_t fit_segments(const double* x, const double* target, const double* weight, size_t n, CurveSegment segments[16]);
 
+// The `count` largest values of x, in falling order.
+void largest(const float* x, size_t n, float* out, size_t count);
+
+// How many values fall into each of `bins` equal parts of low..high; those outside count at the ends.
+void histogram(const float* x, size_t n, double low, double high, double* counts, size_t bins);
+
+// Batch norm of a layer: `mul / 2**shift` closest to weight_scale / out_scale * units, and `add`, the bias in the same
+// units. up and down are the sums of the positive and of the negative weights of each channel (weigh).
+struct BatchNormInput {
+    size_t channels;
+    const double *weight_scale, *out_scale, *bias;
+    const int64_t *up, *down;
+    double units;
+    int64_t zero_point, most_mul;
+    int mul_bits, most_shift;
+};
+
+// The largest magnitudes that came up: of the factor and the bias before they were stored, and of what any input can give
+// before and after batch norm.
+struct BatchNormSizes {
+    double gain, add;
+    int64_t sum, normed;
+};
+BatchNormSizes batch_norm(const BatchNormInput&, int64_t* mul, int64_t* shift, int64_t* add);
+
 // Costs of clipping a histogram (counts at centers) to low..high: ranges.py says what they mean.
 double squared_error(const double* counts, const double* centers, size_t bins, double low, double high);
 double divergence(const double* counts, const double* centers, size_t bins, double low, double high);

@@ -100,6 +100,29 @@ void bind_quantizing(nb::module_& parent) {
         }
         return result;
     });
+    m.def("largest", [](const Array<const float, 1>& x, const Array<float, 1>& out) {
+        need(out.shape(0) <= x.shape(0));
+        nb::gil_scoped_release release;
+        largest(x.data(), x.shape(0), out.data(), out.shape(0));
+    });
+    m.def("histogram", [](const Array<const float, 1>& x, double low, double high, const Array<double, 1>& counts) {
+        need(high > low && counts.shape(0) > 0);
+        nb::gil_scoped_release release;
+        histogram(x.data(), x.shape(0), low, high, counts.data(), counts.shape(0));
+    });
+    m.def("batch_norm", [](const Array<const double, 1>& weight_scale, const Array<const double, 1>& out_scale,
+                           const Array<const double, 1>& bias, const Array<const int64_t, 1>& up,
+                           const Array<const int64_t, 1>& down, double units, int64_t zero_point, int mul_bits,
+                           int most_shift, const Array<int64_t, 2>& out) {
+        const size_t n = weight_scale.shape(0);
+        need(out_scale.shape(0) == n && bias.shape(0) == n && up.shape(0) == n && down.shape(0) == n);
+        need(out.shape(0) == 3 && out.shape(1) == n && mul_bits > 1 && mul_bits < 32 && most_shift >= 0 && most_shift < 32);
+        int64_t* const to = out.data();
+        const BatchNormSizes sizes = batch_norm(
+            {n, weight_scale.data(), out_scale.data(), bias.data(), up.data(), down.data(), units, zero_point,
+             int64_t{1} << (mul_bits - 1), mul_bits, most_shift}, to, to + n, to + 2 * n);
+        return nb::make_tuple(sizes.gain, sizes.add, sizes.sum, sizes.normed);
+    });
     m.def("clipping_cost", [](bool entropy, const Array<const double, 1>& counts, const Array<const double, 1>& centers,
                               double low, double high) {
         need(counts.shape(0) > 0 && centers.shape(0) == counts.shape(0));

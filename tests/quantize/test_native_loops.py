@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openkpu.lower.ops import POOLS
-from openkpu.quantize import native, ranges, rounding, segment_fit, statistics, taps, weights
+from openkpu.quantize import layer, native, ranges, rounding, segment_fit, statistics, taps, weights
 
 pytestmark = pytest.mark.skipif(native.loops() is None, reason="the native module is not built")
-MODULES = (ranges, rounding, segment_fit, statistics, taps, weights)
+MODULES = (layer, ranges, rounding, segment_fit, statistics, taps, weights)
 
 
 def both(function):
@@ -101,6 +101,33 @@ def test_segments(seed, n):
     target, weight = 128 + 100 * np.sin(x / 4 * rng.uniform(0.1, 1)), rng.uniform(0.1, 1, n)
     fast, plain = both(lambda: segment_fit.fit(x, target, weight))
     assert fast == plain
+
+
+@given(st.integers(0, 10**6), st.integers(1, 300), st.integers(1, 300))
+def test_largest_and_histogram(seed, n, count):
+    v = np.random.default_rng(seed).normal(size=n).astype(np.float32)
+    fast, plain = both(lambda: ranges._largest(v, min(n, count)))
+    np.testing.assert_array_equal(fast, plain)
+    fast, plain = both(lambda: ranges._histogram(v, -1.0, 2.5))
+    np.testing.assert_array_equal(fast, plain)
+    assert fast.sum() == n
+    share = count / 301
+    assert ranges._tail(v, share) == pytest.approx(np.quantile(v.astype(np.float64), 1 - share), abs=1e-6)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([2.0**16, 2.0**9]))
+@settings(max_examples=60)
+def test_batch_norm(seed, n, units):
+    rng = np.random.default_rng(seed)
+    scale, out = 10 ** rng.uniform(-7, 3, n), 10 ** rng.uniform(-4, 2, n)
+    scale[rng.random(n) < 0.2] = 2.0 ** -float(rng.integers(0, 20))
+    sums = rng.integers(0, 10**6, n), -rng.integers(0, 10**6, n)
+    (fast, fast_sizes), (plain, plain_sizes) = both(
+        lambda: layer.batch_norm(scale, out, rng.normal(size=n) * 0 + 1.5, sums, units, 77)
+    )
+    assert fast_sizes == plain_sizes
+    for name in ("mul", "add", "shift"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(plain, name))
 
 
 @given(st.integers(0, 10**6))

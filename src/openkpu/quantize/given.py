@@ -18,6 +18,7 @@ from openkpu.errors import UnsupportedError
 from openkpu.graph.elementwise import pieces
 from openkpu.graph.ir import Graph, Node, Scale, Tensor
 from openkpu.quantize import domains, weights
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, layer_spec, make_layer
 from openkpu.quantize.nodes import make_table
 from openkpu.quantize.params import QParams
@@ -120,7 +121,7 @@ class _Given:
         spec, qin = layer_spec(node, params)
         qout = params[id(node.output)]
         wq, ws, zero = _integers(spec, qin)
-        return make_layer(spec, qin, qout, span=self._span(node, qout), wq=wq, ws=ws, weight_zero=zero)
+        return make_layer(spec, qin, qout, met=Met(self._span(node, qout)), wq=wq, ws=ws, weight_zero=zero)
 
     def _span(self, node: Node, qout: QParams) -> tuple[float, float]:
         """Return the range of a layer's values before its function."""

@@ -18,6 +18,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, search, weights
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
@@ -63,6 +64,7 @@ class Quantizer:
         self._tensors = TensorRunner()
         self._weights: dict[tuple[int, bytes], tuple[NDArray[np.int16], NDArray[np.float64]]] = {}
         self._pre_means: dict[tuple[int, tuple[int, ...]], NDArray[np.float64]] = {}
+        self._met: dict[int, Met] = {}
         self._parts: dict[tuple[int, ...], dict[int, Statistics]] = {}
 
     def calibrate(self, samples: Sequence[Array]) -> Calibration:
@@ -251,14 +253,13 @@ class Quantizer:
         if (id(node), corrected) not in self._pre_means:
             self._pre_means[id(node), corrected] = c.pre_mean(node, corrected)
         bias = self._pre_means[id(node), corrected] - ws * got
-        samples = c.pre_samples.get(id(node))
-        span = (
-            (float(samples.min()), float(samples.max()))
-            if samples is not None
-            else (c.statistics[id(node.output)].extremes)
-        )
+        if id(node) not in self._met:
+            samples = c.pre_samples.get(id(node))
+            extremes = c.statistics[id(node.output)].extremes
+            span = extremes if samples is None else (float(samples.min()), float(samples.max()))
+            self._met[id(node)] = Met(span, samples)
         return make_layer(
-            spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, sums=(sums[0], sums[1]), bias=bias,
+            spec, qin, qout, met=self._met[id(node)], wq=wq, ws=ws, sums=(sums[0], sums[1]), bias=bias,
             weight_bits=result.weight_bits, measured=measured,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openkpu.quantize.native import loops
 from openkpu.quantize.statistics import Statistics
@@ -24,13 +25,27 @@ def min_max(s: Statistics) -> Range:
 
 def percentile(s: Statistics, keep: float = 99.99) -> Range:
     """Leave out the outermost 0.01 % of the values."""
-    v = s.values()
     low, high = s.extremes
-    tail = (100 - keep) / 2
-    return (
-        low if low >= 0 else float(np.percentile(v, tail)),
-        high if high <= 0 else float(np.percentile(v, 100 - tail)),
-    )
+    tail = (100 - keep) / 200
+    return low if low >= 0 else -_tail(-s.values(), tail), high if high <= 0 else _tail(s.values(), tail)
+
+
+def _tail(v: NDArray[np.float32], share: float) -> float:
+    """Return the value that this share of all lie over, between two of them in proportion."""
+    place = share * (len(v) - 1)
+    whole = int(place)
+    top = _largest(v, min(whole + 2, len(v)))
+    return float(top[whole] + (top[-1] - top[whole]) * (place - whole))
+
+
+def _largest(v: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return the largest values in falling order."""
+    native = loops()
+    if native is None:
+        return -np.sort(-v)[:count]
+    found = np.empty(count, np.float32)
+    native.largest(v, found)
+    return found
 
 
 def mse(s: Statistics) -> Range:
@@ -47,8 +62,8 @@ def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float]
     low, high = s.extremes
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         return low, high
-    counts, edges = np.histogram(s.values().astype(np.float64), BINS, (low, high))
-    counts, centers = counts.astype(np.float64), (edges[:-1] + edges[1:]) / 2
+    counts = _histogram(s.values(), low, high)
+    centers = low + (high - low) * (np.arange(BINS) + 0.5) / BINS
     best, found = np.inf, (low, high)
     for f in np.linspace(1.0, 0.4, 31):
         candidate = (low * f if low < 0 else low, high * f if high > 0 else high)
@@ -56,6 +71,17 @@ def _search(s: Statistics, cost: Callable[[np.ndarray, np.ndarray, float, float]
         if c < best:
             best, found = c, candidate
     return found
+
+
+def _histogram(v: NDArray[np.float32], low: float, high: float) -> NDArray[np.float64]:
+    """Count the values in ``BINS`` equal parts of low..high."""
+    counts = np.empty(BINS)
+    native = loops()
+    if native is not None:
+        native.histogram(v, low, high, counts)
+        return counts
+    part = np.clip((v.astype(np.float64) - low) * (BINS / (high - low)), 0, BINS - 1)
+    return np.bincount(part.astype(np.int64), minlength=BINS).astype(np.float64)
 
 
 def _squared_error(counts: np.ndarray, centers: np.ndarray, low: float, high: float) -> float:

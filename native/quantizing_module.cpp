@@ -41,13 +41,16 @@ void bound_tap_means(const Array<const T, 4>& x, size_t kernel, size_t step, siz
 
 void bind_quantizing(nb::module_& parent) {
     nb::module_ m = parent.def_submodule("quantizing", "Loops of the quantisation. Use openkpu.quantize.native.");
-    m.def("observe", [](const Array<const float, 2>& x, size_t step, const Array<float, 1>& low,
-                        const Array<float, 1>& high, const Array<float, 1>& samples) {
-        const size_t channels = x.shape(0), n = x.shape(1);
-        need(step > 0 && channels > 0 && n > 0 && low.shape(0) == channels && high.shape(0) == channels);
-        need(samples.shape(0) == (channels * n + step - 1) / step);
+    m.def("observe", [](const Array<const float, 1>& x, size_t step, size_t row, const Array<float, 2>& lows,
+                        const Array<float, 2>& highs, const Array<float, 2>& samples) {
+        const size_t channels = lows.shape(1), size = x.shape(0);
+        need(step > 0 && size > 0 && channels > 0 && size % channels == 0 && highs.shape(1) == channels);
+        need(row < lows.shape(0) && row < highs.shape(0) && row < samples.shape(0));
+        need(samples.shape(1) == (size + step - 1) / step);
+        float *const low = lows.data() + row * channels, *const high = highs.data() + row * channels;
+        float* const some = samples.data() + row * samples.shape(1);
         nb::gil_scoped_release release;
-        return observe(x.data(), channels, n, step, low.data(), high.data(), samples.data());
+        return observe(x.data(), channels, size / channels, step, low, high, some);
     });
     m.def("tap_means_u8", bound_tap_means<uint8_t>);
     m.def("tap_means_f32", bound_tap_means<float>);

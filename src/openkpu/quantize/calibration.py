@@ -79,7 +79,8 @@ def calibrate(
     stats = {i: Statistics(full.get(i, t).shape, count) for i, t in own.items()}
     pre_stats = {id(n): Statistics(pre[id(n)].shape, count) for n in curved}
     readers = {reading(n): n for n in convs}
-    taps: dict[Reading, list[NDArray[np.float64]]] = {key: [] for key in readers}
+    taps = {key: np.empty((count, key[-1], *n.inputs[1].shape[2:])) for key, n in readers.items()}
+    nothing = {key: np.zeros(key[-1]) for key in readers}
     outputs: list[list[Array]] = [[] for _ in graph.outputs]
     for i, sample in enumerate(samples):
         x = real_input(graph, input_params, sample)
@@ -97,7 +98,7 @@ def calibrate(
             )
         for key, n in readers.items():
             v = as_map(n, values[n.inputs[0].name])
-            taps[key].append(tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0))
+            tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], nothing[key], taps[key][i])
         for store, t in zip(outputs, graph.outputs, strict=True):
             store.append(values[t.name])
         progress("calibrate", i + 1, count)
@@ -105,7 +106,7 @@ def calibrate(
     return Calibration(
         np.concatenate([program_input(graph, quantized, input_params, s) for s in samples]),
         stats,
-        {key: np.stack(found) for key, found in taps.items()},
+        taps,
         pre_samples,
         [np.stack(o) for o in outputs],
     )

@@ -109,10 +109,11 @@ def make_layer(
 ) -> QuantizedLayer:
     """Quantise one layer.
 
-    ``met`` are the real pre-activation values of calibration (with channels scaled as the output is). ``wq``/``ws`` replace the
-    rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero`` (by default the middle) must
-    lie in the range of ``weight_bits``, 8 or 16. ``sums``: those of the positive and of the negative weights of each
-    row, where they are known. Not ``measured``: how well the table fits stays open. Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
+    ``met`` are the real pre-activation values of calibration (with channels scaled as the output is). ``wq`` and ``ws``
+    replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero`` (by default the
+    middle) must lie in the range of ``weight_bits``, 8 or 16. ``sums``: those of the positive and of the negative
+    weights of each row, where they are known. Not ``measured``: how well the table fits stays open.
+    Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape

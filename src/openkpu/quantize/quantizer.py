@@ -35,7 +35,10 @@ from openkpu.quantize.tensors import Assignment
 Array = NDArray[Any]
 CORRECTION_PICTURES: Final = 16
 TRIAL_PICTURES: Final = 6
-TRIALS: Final = 7
+TRIALS: Final = 3
+SPREADS: Final = (0.5, 1.0)
+"""How far channels are scaled apart: the second where it is clearly better. Scaled alike they were best in none of 16
+networks, and up to 7 dB worse."""
 
 
 class Quantizer:
@@ -104,12 +107,10 @@ class Quantizer:
             assert best is not None
             return best
 
-        best = best_of(None, [Way("minmax" if method == "auto" else method, 0.5)], 0.0)
+        least_clipping = "minmax" if method == "auto" else method
+        best = best_of(None, [Way(least_clipping, spread) for spread in SPREADS], SPREAD_HANDICAP_DB)
         if method == "auto" and tried[best] < ranges.FAIR_DB:
-            best = best_of(best, [Way(m, 0.5) for m in ranges.AUTO], CLIPPING_HANDICAP_DB)
-        if method == "auto" and tried[best] < ranges.HARD_DB:
-            best = best_of(best, [Way(m, 0.5) for m in ranges.HARD], CLIPPING_HANDICAP_DB)
-        best = best_of(best, [replace(best, spread=s) for s in (1.0, 0.0)], SPREAD_HANDICAP_DB)
+            best = best_of(best, [replace(best, method=ranges.AUTO)], CLIPPING_HANDICAP_DB)
         searched, found_db = None, tried[best]
         if target_db is not None:
             best, searched = Search(self, c, target_db, fitted, corrected, judged).run(best)

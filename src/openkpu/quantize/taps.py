@@ -13,24 +13,31 @@ from openkpu.quantize.native import loops
 Pad = float | NDArray[np.float64]
 
 
-def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: Pad) -> NDArray[np.float64]:
+def tap_means(
+    x: NDArray[Any], kernel: int, pool: str, pad: Pad, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return the mean of ``x`` (N, C, H, W) at each tap over the positions that reach the output: (C, k, k).
 
     ``pad`` is the value outside the picture (one number, or one a channel). Selecting poolings leave out the
-    positions they drop.
+    positions they drop. ``out`` takes the result.
     """
     c = x.shape[1]
     step, left = positions(pool)
     native = loops()
     if native is not None and x.dtype in (np.uint8, np.float32):
-        out = np.empty((c, kernel, kernel))
+        out = np.empty((c, kernel, kernel)) if out is None else out
         run = native.tap_means_u8 if x.dtype == np.uint8 else native.tap_means_f32
         run(np.ascontiguousarray(x), kernel, step, left, np.full(c, pad, np.float64), out)
         return out
     if kernel == 1:
         part = x[:, :, ::step, left::step]
-        return np.asarray(_sums(part).reshape(c, 1, 1) / (part.size / c))
-    return _every(x, pad) if step == 1 else _selected(x, step, left, pad)
+        found = _sums(part).reshape(c, 1, 1) / (part.size / c)
+    else:
+        found = _every(x, pad) if step == 1 else _selected(x, step, left, pad)
+    if out is None:
+        return np.asarray(found)
+    out[:] = found
+    return out
 
 
 def positions(pool: str) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 #include "quantizing.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <vector>
@@ -14,6 +16,11 @@
 #else
 #define OPENKPU_CLONES
 #define OPENKPU_INLINE inline
+#endif
+#if defined(_MSC_VER)
+#define OPENKPU_ALONE __restrict
+#else
+#define OPENKPU_ALONE __restrict__
 #endif
 
 namespace openkpu {
@@ -38,14 +45,21 @@ OPENKPU_INLINE double total(double lanes[kLanes]) {
 
 // Sum of n values that lie `step` apart.
 OPENKPU_INLINE double sum(const float* x, size_t n, size_t step) {
+    if (step != 1) {
+        double lanes[4] = {};
+        size_t i = 0;
+        for (; i + 4 <= n; i += 4) {
+            for (size_t k = 0; k < 4; ++k) lanes[k] += static_cast<double>(x[(i + k) * step]);
+        }
+        for (; i < n; ++i) lanes[0] += static_cast<double>(x[i * step]);
+        return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    }
     double lanes[kLanes] = {};
     size_t i = 0;
-    if (step == 1) {
-        for (; i + kLanes <= n; i += kLanes) {
-            for (size_t k = 0; k < kLanes; ++k) lanes[k] += static_cast<double>(x[i + k]);
-        }
+    for (; i + kLanes <= n; i += kLanes) {
+        for (size_t k = 0; k < kLanes; ++k) lanes[k] += static_cast<double>(x[i + k]);
     }
-    for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(x[i * step]);
+    for (size_t k = 0; i < n; ++i, ++k) lanes[k] += static_cast<double>(x[i]);
     return total(lanes);
 }
 
@@ -155,30 +169,25 @@ OPENKPU_INLINE void means(const T* x, const Maps& m, const Positions& p, const d
 
 }  // namespace
 
-OPENKPU_CLONES bool observe(const float* x, size_t channels, size_t n, size_t step, float* low, float* high, float* samples) {
-    float nothing = 0.0f;   // stays 0 as long as all is finite
+OPENKPU_CLONES bool observe(const float* x, size_t channels, size_t n, size_t step, float* low, float* high,
+                            float* samples) {
+    // Floats as whole numbers in the same order: so least and greatest are found in any order, by vectors, and what is not
+    // finite lies at the ends.
+    constexpr int32_t kInfinity = 0x7f800000;
+    const auto key = [](int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); };
+    bool finite = true;
     for (size_t c = 0; c < channels; ++c) {
         const float* v = x + c * n;
-        float lo[kLanes], hi[kLanes], zero[kLanes] = {};
-        for (size_t k = 0; k < kLanes; ++k) lo[k] = hi[k] = v[0];
-        size_t i = 0;
-        for (; i + kLanes <= n; i += kLanes) {
-            for (size_t k = 0; k < kLanes; ++k) {
-                const float a = v[i + k];
-                lo[k] = a < lo[k] ? a : lo[k];
-                hi[k] = a > hi[k] ? a : hi[k];
-                zero[k] += a * 0.0f;
-            }
+        int32_t lo = std::numeric_limits<int32_t>::max(), hi = std::numeric_limits<int32_t>::min();
+        for (size_t i = 0; i < n; ++i) {
+            const int32_t k = key(std::bit_cast<int32_t>(v[i]));
+            lo = std::min(lo, k), hi = std::max(hi, k);
         }
-        for (; i < n; ++i) {
-            lo[0] = std::min(lo[0], v[i]), hi[0] = std::max(hi[0], v[i]);
-            zero[0] += v[i] * 0.0f;
-        }
-        low[c] = *std::min_element(lo, lo + kLanes), high[c] = *std::max_element(hi, hi + kLanes);
-        for (const float z : zero) nothing += z;
+        finite = finite && hi < kInfinity && lo > key(static_cast<int32_t>(0xff800000u));
+        low[c] = std::bit_cast<float>(key(lo)), high[c] = std::bit_cast<float>(key(hi));
     }
     for (size_t i = 0; i < channels * n; i += step) *samples++ = x[i];
-    return nothing == 0.0f;
+    return finite;
 }
 
 OPENKPU_CLONES void tap_means(const uint8_t* x, const Maps& m, const Positions& p, const double* pad, double* out) {
@@ -243,19 +252,22 @@ OPENKPU_CLONES void windows(const uint8_t* x, const Maps& m, const Positions& p,
 namespace {
 
 OPENKPU_INLINE double rounding_error(const float* w, size_t n, float scale) {
-    double lanes[kLanes] = {};
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-        for (size_t k = 0; k < kLanes; ++k) {
-            const float e = clamp8(to_whole(w[i + k] / scale)) * scale - w[i + k];
-            lanes[k] += static_cast<double>(e * e);
+    const float inverse = 1.0f / scale;
+    double sum = 0.0;
+    float squares[64];
+    for (size_t i = 0; i < n; i += 64) {
+        const size_t part = std::min<size_t>(64, n - i);
+        for (size_t k = 0; k < part; ++k) {
+            const float e = clamp8(to_whole(w[i + k] * inverse)) * scale - w[i + k];
+            squares[k] = e * e;
         }
+        for (size_t k = part; k < 64; ++k) squares[k] = 0.0f;
+        for (size_t half = 32; half > 0; half /= 2) {
+            for (size_t k = 0; k < half; ++k) squares[k] += squares[k + half];
+        }
+        sum += static_cast<double>(squares[0]);
     }
-    for (; i < n; ++i) {
-        const float e = clamp8(to_whole(w[i] / scale)) * scale - w[i];
-        lanes[i % kLanes] += static_cast<double>(e * e);
-    }
-    return total(lanes);
+    return sum;
 }
 
 // The best of 96 scales for a row with few weights that are not 0; the finest of equal ones.
@@ -358,24 +370,33 @@ OPENKPU_CLONES size_t fit_segments(const double* x, const double* target, const 
         for (size_t k = 0; k < 6; ++k) sums[k][i + 1] = sums[k][i] + terms[k];
     }
     // the least cost of one segment over points i..j that starts at i - 1
-    std::vector<double> cost(n * n, kInfinity), slope(n * n, 0.0), bias(n * n, 0.0);
     const double *w = sums[0].data(), *wx = sums[1].data(), *wxx = sums[2].data();
     const double *wt = sums[3].data(), *wtx = sums[4].data(), *wtt = sums[5].data();
+    // cost of the segment over points i..j that starts at i - 1, at the output number `b`; its slope in `m`
+    const auto segment = [=](size_t i, size_t j, double a, double b, double& m) {
+        const double d0 = w[j + 1] - w[i], d1 = wx[j + 1] - wx[i], d3 = wt[j + 1] - wt[i];
+        const double dxx = (wxx[j + 1] - wxx[i]) - 2 * a * d1 + a * a * d0;
+        const double rise = ((wtx[j + 1] - wtx[i]) - a * d3) - b * (d1 - a * d0);
+        const double ratio = rise / (dxx > 1e-300 ? dxx : 1.0);
+        m = dxx > 1e-300 && ratio > 0.0 ? ratio : 0.0;
+        return (wtt[j + 1] - wtt[i]) - 2 * b * d3 + b * b * d0 - 2 * m * rise + m * m * dxx;
+    };
+    const auto start_of = [&](size_t i, int delta) {
+        return std::min(std::max(std::floor(t[i > 0 ? i - 1 : 0]) + delta, 0.0), 255.0);
+    };
+    thread_local std::vector<double> memory;
+    memory.resize(std::max(memory.size(), n * n));
+    double* const OPENKPU_ALONE cost = memory.data();
     for (size_t i = 0; i < n; ++i) {
-        const size_t anchor = i > 0 ? i - 1 : 0;
-        const double a = x[anchor], base = std::floor(t[anchor]);
-        double *costs = cost.data() + i * n, *slopes = slope.data() + i * n, *biases = bias.data() + i * n;
-        for (int delta = -1; delta <= 2; ++delta) {
-            const double b = std::min(std::max(base + delta, 0.0), 255.0);
+        double* const OPENKPU_ALONE costs = cost + i * n;
+        const double a = x[i > 0 ? i - 1 : 0], first = start_of(i, -1);
+        double m = 0.0;
+        for (size_t j = i; j < n; ++j) costs[j] = segment(i, j, a, first, m);
+        for (int delta = 0; delta <= 2; ++delta) {
+            const double b = start_of(i, delta);
             for (size_t j = i; j < n; ++j) {
-                const double d0 = w[j + 1] - w[i], d1 = wx[j + 1] - wx[i], d3 = wt[j + 1] - wt[i];
-                const double dxx = (wxx[j + 1] - wxx[i]) - 2 * a * d1 + a * a * d0;
-                const double rise = ((wtx[j + 1] - wtx[i]) - a * d3) - b * (d1 - a * d0);
-                const double ratio = rise / (dxx > 1e-300 ? dxx : 1.0);
-                const double m = dxx > 1e-300 && ratio > 0.0 ? ratio : 0.0;
-                const double c = (wtt[j + 1] - wtt[i]) - 2 * b * d3 + b * b * d0 - 2 * m * rise + m * m * dxx;
-                const bool better = c < costs[j];
-                costs[j] = better ? c : costs[j], slopes[j] = better ? m : slopes[j], biases[j] = better ? b : biases[j];
+                const double c = segment(i, j, a, b, m);
+                costs[j] = c < costs[j] ? c : costs[j];
             }
         }
     }
@@ -393,7 +414,7 @@ OPENKPU_CLONES size_t fit_segments(const double* x, const double* target, const 
         std::fill(choice.begin(), choice.end(), 0.0);
         for (size_t i = 0; i < n; ++i) {
             const double before = least[i], here = static_cast<double>(i);
-            const double* costs = cost.data() + i * n;
+            const double* const costs = cost + i * n;
             for (size_t j = i; j < n; ++j) {
                 const double c = before + costs[j];
                 const bool better = c < next[j];
@@ -409,8 +430,15 @@ OPENKPU_CLONES size_t fit_segments(const double* x, const double* target, const 
     for (size_t k = kSegments - 1; k-- > 0 && j > 0;) {
         const int i = back[k][j];
         if (i < 0) continue;
-        const size_t at = static_cast<size_t>(i) * n + j - 1;
-        found.push_back({x[i > 0 ? i - 1 : 0], slope[at], static_cast<int64_t>(bias[at])});
+        const size_t from = static_cast<size_t>(i), anchor = from > 0 ? from - 1 : 0;
+        CurveSegment best{x[anchor], 0.0, 0};
+        double least_cost = kInfinity;
+        for (int delta = -1; delta <= 2; ++delta) {
+            double m = 0.0;
+            const double b = start_of(from, delta), c = segment(from, j - 1, x[anchor], b, m);
+            if (c < least_cost) least_cost = c, best.slope = m, best.bias = static_cast<int64_t>(b);
+        }
+        found.push_back(best);
         j = static_cast<size_t>(i);
     }
     found.push_back({-kInfinity, 0.0, static_cast<int64_t>(level[j])});

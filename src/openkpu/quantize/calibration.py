@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
 Array = NDArray[Any]
+CORRECTION_PICTURES: Final = 16
+"""Of so many pictures the means of what layers read are kept, for the bias correction."""
+CURVE_SAMPLES: Final = 16384
+"""Values met before a curved function: enough for how often each part of the curve is met."""
 
 
 @dataclass(slots=True)
@@ -29,7 +33,7 @@ class Calibration:
     pictures: NDArray[Any]
     statistics: dict[int, Statistics]
     taps: dict[Reading, NDArray[np.float64]]
-    """Mean of what layers read at each tap, picture by picture: (pictures, C, k, k)."""
+    """Mean of what layers read at each tap, picture by picture: (``CORRECTION_PICTURES``, C, k, k)."""
     pre_samples: dict[int, NDArray[np.float64]]
     outputs: list[Array]
 
@@ -79,7 +83,8 @@ def calibrate(
     stats = {i: Statistics(full.get(i, t).shape, count) for i, t in own.items()}
     pre_stats = {id(n): Statistics(pre[id(n)].shape, count) for n in curved}
     readers = {reading(n): n for n in convs}
-    taps = {key: np.empty((count, key[-1], *n.inputs[1].shape[2:])) for key, n in readers.items()}
+    kept = min(count, CORRECTION_PICTURES)
+    taps = {key: np.empty((kept, key[-1], *n.inputs[1].shape[2:])) for key, n in readers.items()}
     nothing = {key: np.zeros(key[-1]) for key in readers}
     outputs: list[list[Array]] = [[] for _ in graph.outputs]
     for i, sample in enumerate(samples):
@@ -96,13 +101,13 @@ def calibrate(
                 why="NaN or infinity cannot be quantised",
                 fix="check the model's weights, and mean and std of the input",
             )
-        for key, n in readers.items():
+        for key, n in readers.items() if i < kept else ():
             v = as_map(n, values[n.inputs[0].name])
             tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], nothing[key], taps[key][i])
         for store, t in zip(outputs, graph.outputs, strict=True):
             store.append(values[t.name])
         progress("calibrate", i + 1, count)
-    pre_samples = {k: s.values().astype(np.float64) for k, s in pre_stats.items()}
+    pre_samples = {k: thinned(s.values()).astype(np.float64) for k, s in pre_stats.items()}
     return Calibration(
         np.concatenate([program_input(graph, quantized, input_params, s) for s in samples]),
         stats,
@@ -114,6 +119,11 @@ def calibrate(
 
 def _first_broken(values: dict[str, Array]) -> str:
     return next((name for name, v in values.items() if not np.isfinite(v).all()), "between the layers")
+
+
+def thinned(values: Array) -> Array:
+    """Return at most ``CURVE_SAMPLES`` of the values, evenly taken."""
+    return values[:: -(-len(values) // CURVE_SAMPLES)]
 
 
 def real_input(graph: Graph, input_params: QParams | None, sample: Array) -> NDArray[np.float32]:

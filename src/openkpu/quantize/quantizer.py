@@ -19,7 +19,7 @@ from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, ranges, search, weights
 from openkpu.quantize.activation_table import Met
-from openkpu.quantize.calibration import Calibration, calibrate
+from openkpu.quantize.calibration import CORRECTION_PICTURES, Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
 from openkpu.quantize.nodes import as_map, make_table, reading, snr
@@ -33,7 +33,6 @@ from openkpu.quantize.tensor_runner import TensorRunner, batched
 from openkpu.quantize.tensors import Assignment
 
 Array = NDArray[Any]
-CORRECTION_PICTURES: Final = 16
 TRIAL_PICTURES: Final = 6
 TRIALS: Final = 3
 SPREADS: Final = (0.5, 1.0)
@@ -95,7 +94,8 @@ class Quantizer:
         judged = [int(i) for i in np.linspace(0, count - 1, min(TRIAL_PICTURES, count // 4)).round()]
         fitted = [i for i in range(count) if i not in judged]
         judged = judged or fitted
-        corrected = fitted[:: max(1, len(fitted) // TRIAL_PICTURES)][:TRIAL_PICTURES]
+        known = [i for i in fitted if i < CORRECTION_PICTURES]
+        corrected = known[:: max(1, len(known) // TRIAL_PICTURES)][:TRIAL_PICTURES]
         tried: dict[Way, float] = {}
 
         def best_of(best: Way | None, ways: list[Way], least: float) -> Way:

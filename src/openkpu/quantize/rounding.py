@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from openkpu.quantize.native import loops
 from openkpu.quantize.taps import positions
 
-MOST_COLUMNS: Final = 2048
+MOST_COLUMNS: Final = 1024
 STRIPE: Final = 32
-LARGEST_BLOCK: Final = 768
+LARGEST_BLOCK: Final = 256
 DAMPING: Final = 0.05
 
 Floats = NDArray[np.float64]

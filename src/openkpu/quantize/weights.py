@@ -46,7 +46,7 @@ def _few_scales(w: NDArray[np.float32], base: NDArray[np.float64]) -> NDArray[np
     part = np.take_along_axis(w, order, 1)[:, :, None]
     candidates = base[:, None] * 127 / np.arange(127, 31, -1)
     s = candidates.astype(np.float32)[:, None, :]
-    error = ((np.clip(np.rint(part / s), -128, 127) * s - part) ** 2).sum(1)
+    error = ((np.clip(np.rint(part * (1 / s)), -128, 127) * s - part) ** 2).sum(1)
     good = error <= error.min(1, keepdims=True) * (1 + 1e-9)
     return np.asarray(np.take_along_axis(candidates, good.argmax(1)[:, None], 1)[:, 0])
 
@@ -98,7 +98,7 @@ def _improve(
     if not rows.any():
         return
     part, sp = w[rows] if not rows.all() else w, s[rows, None].astype(np.float32)
-    error = ((np.clip(np.rint(part / sp), -128, 127) * sp - part) ** 2).sum(1)
+    error = ((np.clip(np.rint(part * (1 / sp)), -128, 127) * sp - part) ** 2).sum(1)
     better = error < best[rows] * (1 - 1e-9)
     index = np.flatnonzero(rows)[better]
     best[index] = error[better]

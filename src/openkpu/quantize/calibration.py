@@ -20,7 +20,7 @@ from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
 Array = NDArray[Any]
-CORRECTION_PICTURES: Final = 16
+CORRECTION_PICTURES: Final = 12
 """Of so many pictures the means of what layers read are kept, for the bias correction."""
 CURVE_SAMPLES: Final = 16384
 """Values met before a curved function: enough for how often each part of the curve is met."""

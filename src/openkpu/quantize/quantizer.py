@@ -34,6 +34,7 @@ from openkpu.quantize.tensors import Assignment
 
 Array = NDArray[Any]
 TRIAL_PICTURES: Final = 6
+TRIAL_CORRECTION_PICTURES: Final = 4
 TRIALS: Final = 3
 SPREADS: Final = (0.5, 1.0)
 """How far channels are scaled apart: the second where it is clearly better. Scaled alike they were best in none of 16
@@ -95,7 +96,7 @@ class Quantizer:
         fitted = [i for i in range(count) if i not in judged]
         judged = judged or fitted
         known = [i for i in fitted if i < CORRECTION_PICTURES]
-        corrected = known[:: max(1, len(known) // TRIAL_PICTURES)][:TRIAL_PICTURES]
+        corrected = known[:: max(1, len(known) // TRIAL_CORRECTION_PICTURES)][:TRIAL_CORRECTION_PICTURES]
         tried: dict[Way, float] = {}
 
         def best_of(best: Way | None, ways: list[Way], least: float) -> Way:

@@ -173,7 +173,8 @@ def test_traceback_of_endless_recursion(bench: Bench) -> None:
     first, call, inner, folded, last = bench.run("sys.print_exception(kept)").splitlines()
     assert first == "Traceback (most recent call last):"
     assert (call, inner) == ('  File "test.py", line 5, in <module>', '  File "test.py", line 3, in f')
-    assert folded.startswith("  the line above ") and folded.endswith(" more times")
+    assert folded.startswith("  the line above ")
+    assert folded.endswith(" more times")
     assert last == "RuntimeError: maximum recursion depth exceeded"
 
 

@@ -96,15 +96,18 @@ struct Table {
     double edge[16], start[16], slope[16], bias[16];
 };
 
-// The quick way of the general activation for one output channel, where tie > 0. The interval is found exactly from the
-// sum itself: k = number of edges below acc. There v = acc * a[k] + b[k] in single precision differs by less than tie from
-// t + bias + 1/2 (where t >= 0, c[k] = 2) or from t + bias (where t <= 0, c[k] = 1/2), and the result is
-//   y = clamp(floor(v) - (fraction of v > c[k] ? 1 : 0), 0, 255)
-// unless the fraction is within tie of 0, of 1 or of c[k]: then doubles decide.
+// The quick way of the general activation for one output channel, where margin > 0. The interval is found exactly from the
+// sum itself: k = number of edges below acc. There acc * a[k] + b[k] in single precision, rounded to an integer M, is between
+// 0 and margin above
+//   2^bits * (2 * (t + bias) + 1)   where t >= 0, and   2^bits * 2 * (t + bias)   where t <= 0; the last bit of a[k] is then set.
+// With m = M >> bits and that bit the result is
+//   y = clamp((m >> 1) - (m & bit), 0, 255)
+// unless the last bits of M are less than margin: then doubles decide.
 struct QuickTable {
     int32_t edge[16];           // acc > edge[k]: interval k + 1 or a later one
-    float a[16], b[16], c[16];
-    float tie;
+    float a[16], b[16];
+    int32_t margin = 0;
+    int bits = 0;
 };
 
 enum class PoolOp : int { select = 0, max = 1, mean = 2 };

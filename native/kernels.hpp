@@ -45,6 +45,16 @@ struct Interleave {
     size_t stride, column;
 };
 
+// dst[y][x] = table[src[y][x * step]], or without the table where it is null. Touches no other byte of dst.
+struct MoveRows {
+    const uint8_t* src;
+    ptrdiff_t src_pitch, step;
+    uint8_t* dst;
+    ptrdiff_t dst_pitch;
+    size_t n, rows;
+    const uint8_t* table;       // 256 bytes
+};
+
 // acc[y][x] = init + sum over 3x3 taps of src * w; src points at the pixel left above of output (0, 0); acc is dense.
 struct Depthwise {
     const uint8_t* src;
@@ -128,6 +138,7 @@ struct Kernels {
     void (*depthwise_lines)(const DepthwiseLines&);             // may be null
     // Copies rows of n bytes, and touches no other byte of dst.
     void (*copy_rows)(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n, size_t rows);
+    void (*move_rows)(const MoveRows&);
     void (*add_scaled)(int32_t* acc, const int32_t* sum, uint32_t factor, size_t n);   // acc += sum * factor, wrapping
     void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
     // bn = floor(acc * scale) + add

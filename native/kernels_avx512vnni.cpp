@@ -37,6 +37,51 @@ template <size_t N, size_t I = 0, typename F>
 
 __mmask64 first_bytes(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
 
+// 64 bytes of a row that start at src, as many as need says.
+template <bool EVEN>
+[[gnu::always_inline]] inline __m512i row_bytes(const uint8_t* src, size_t need) {
+    if (!EVEN) return _mm512_maskz_loadu_epi8(first_bytes(need), src);
+    const __m256i low = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(first_bytes(2 * need - 1), src));
+    if (need <= 32) return _mm512_castsi256_si512(low);
+    const __m256i high = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(first_bytes(2 * need - 65), src + 64));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+template <bool EVEN>
+void move_plain(const MoveRows& m) {
+    const uint8_t* src = m.src;
+    uint8_t* dst = m.dst;
+    for (size_t y = 0; y < m.rows; ++y, src += m.src_pitch, dst += m.dst_pitch) {
+        for (size_t x = 0; x < m.n; x += 64) {
+            _mm512_mask_storeu_epi8(dst + x, first_bytes(m.n - x), row_bytes<EVEN>(src + (EVEN ? 2 * x : x), m.n - x));
+        }
+    }
+}
+
+// The table is in four registers: bits 0-5 of a byte say where in a register, bit 6 which of two, bit 7 which two.
+template <bool EVEN>
+[[gnu::target("avx512vbmi")]] void move_by_table(const MoveRows& m) {
+    const __m512i t0 = _mm512_loadu_si512(m.table), t1 = _mm512_loadu_si512(m.table + 64);
+    const __m512i t2 = _mm512_loadu_si512(m.table + 128), t3 = _mm512_loadu_si512(m.table + 192);
+    const uint8_t* src = m.src;
+    uint8_t* dst = m.dst;
+    for (size_t y = 0; y < m.rows; ++y, src += m.src_pitch, dst += m.dst_pitch) {
+        for (size_t x = 0; x < m.n; x += 64) {
+            const __m512i bytes = row_bytes<EVEN>(src + (EVEN ? 2 * x : x), m.n - x);
+            const __m512i low = _mm512_permutex2var_epi8(t0, bytes, t1), high = _mm512_permutex2var_epi8(t2, bytes, t3);
+            _mm512_mask_storeu_epi8(dst + x, first_bytes(m.n - x),
+                                    _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high));
+        }
+    }
+}
+
+void move_rows(const MoveRows& m) {
+    static const bool tables = __builtin_cpu_supports("avx512vbmi");
+    if (m.step > 2 || (m.table != nullptr && !tables)) return plain_move_rows(m);
+    if (m.table != nullptr) return m.step == 1 ? move_by_table<false>(m) : move_by_table<true>(m);
+    m.step == 1 ? move_plain<false>(m) : move_plain<true>(m);
+}
+
 // 32 pixels from 32 bytes of each channel. Unpacking works in 128-bit parts, so each part first gets its half of every 8
 // pixels; then the results are in order.
 inline void interleave_32(__m256i a, __m256i b, __m256i c, __m256i d, uint8_t* dst) {
@@ -499,6 +544,7 @@ const Kernels kernels_avx512vnni = {
     .depthwise = depthwise,
     .depthwise_lines = depthwise_lines,
     .copy_rows = copy_rows,
+    .move_rows = move_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,

@@ -20,6 +20,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import AI_LINE_BYTES
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory
+from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
@@ -46,6 +47,8 @@ class Assembler:
         self.current: Node | None = None
         self.aliases: dict[int, list[Buffer]] = {}
         """The parts of a concatenation, by the id of the buffer that stands for the whole."""
+        self.slices: dict[int, tuple[Buffer, int]] = {}
+        """The map and the byte in it at which a slice of its channels begins, by the id of the slice's buffer."""
         self.finished: set[int] = set()
         self.pending: list[Buffer] = []
         """Copies that belong to the concatenation being made."""
@@ -122,11 +125,21 @@ class Assembler:
         node = t.producer
         if node is not None and node.op == "KpuConcat":
             return self._side_by_side(node)
+        if node is not None and node.op == "KpuSlice":
+            return self._slice(node)
         source = self.get(t, Domain.U8)
         shape = t.shape[1:]
         out = self.buffer(Memory.AI, U8, shape, t)
         self.steps.upload(self, source, out)
         return out
+
+    def _slice(self, node: Node) -> Buffer:
+        """Some channels of a map: the same bytes."""
+        whole = self.get(node.inputs[0], Domain.AI)
+        first = FeatureMapLayout(node.attrs["first"], *node.output.shape[2:]).bytes if node.attrs["first"] else 0
+        part = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
+        self.slices[id(part)] = whole, first
+        return part
 
     def _side_by_side(self, node: Node) -> Buffer:
         """Bring the parts next to each other in AI RAM; a part that cannot move there is copied by a KPU layer."""
@@ -145,7 +158,8 @@ class Assembler:
         placed: list[Buffer] = []
         for original in parts:
             part, distance = original, sum(b.size for b in placed)
-            if copy_all or (placed and not self._join(placed[0], part, distance)):
+            fixed = id(part) in self.slices
+            if copy_all or fixed or (placed and not self._join(placed[0], part, distance)):
                 part = Buffer(Memory.AI, U8, original.shape, f"{original.name}.copy")
                 if placed and not self._join(placed[0], part, distance):
                     return None
@@ -201,7 +215,7 @@ class Assembler:
         if any(id(t) == tensor_id for t in self.graph.outputs):
             return True
         for u in self.users.get(tensor_id, []):
-            if id(u) not in self.finished or (u.op in ("KpuConcat", "Reshape") and self._needed_later(id(u.output))):
+            if id(u) not in self.finished or (u.op in ("KpuConcat", "KpuSlice", "Reshape") and self._needed_later(id(u.output))):
                 return True
             once_more = u.op == "KpuConv" and (id(u.output), Domain.U8) not in self.forms
             if once_more and self.wanted_in_main(u.output):
@@ -214,14 +228,16 @@ class Assembler:
             return True
         for u in self.users.get(id(t), []):
             layer = u.op == "KpuConv" and not u.attrs["vector"]
-            if not layer and (u.op != "KpuConcat" or self.wanted_in_main(u.output)):
+            if not layer and (u.op not in ("KpuConcat", "KpuSlice") or self.wanted_in_main(u.output)):
                 return True
         return False
 
     def expand(self, buffers: list[Buffer]) -> list[Buffer]:
-        """Replace a concatenation's buffer by its parts."""
+        """Replace a concatenation's buffer by its parts, and a slice by the map that it is of."""
         found: list[Buffer] = []
         for b in buffers:
+            if id(b) in self.slices:
+                b = self.slices[id(b)][0]
             found += self.expand(self.aliases[id(b)]) if id(b) in self.aliases else [b]
         return found
 
@@ -247,10 +263,14 @@ class Assembler:
         self.act(make, [source], [target] + ([main] if main is not None else []), tensor)
 
     def settle(self) -> None:
-        """After placement: give the buffers that stand for a concatenation the address of their first part."""
+        """After placement: give concatenations the address of their first part, and slices their place in the map."""
         for b in self.forms.values():
             if id(b) in self.aliases:
                 b.start = self.expand([b])[0].start
+        for b in self.forms.values():
+            if id(b) in self.slices:
+                whole, first = self.slices[id(b)]
+                b.start = whole.start + first
 
 
 def byte_count(b: Buffer) -> int:

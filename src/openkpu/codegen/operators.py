@@ -10,7 +10,7 @@ from openkpu.lower.ops import Domain
 
 def run(asm: Assembler, node: Node) -> None:
     """Append the steps of one operator."""
-    if node.op in ("Reshape", "KpuConcat"):
+    if node.op in ("Reshape", "KpuConcat", "KpuSlice"):
         return  # the same bytes seen in another shape; a placement that happens when somebody reads it
     if node.op != "KpuConv":
         asm.steps.operator(asm, node)
@@ -25,7 +25,7 @@ def run(asm: Assembler, node: Node) -> None:
 
 def _ai_readers(asm: Assembler, t: Tensor) -> bool:
     return any(
-        (u.op == "KpuConv" and not u.attrs["vector"]) or (u.op == "KpuConcat" and _ai_readers(asm, u.output))
+        (u.op == "KpuConv" and not u.attrs["vector"]) or (u.op in ("KpuConcat", "KpuSlice") and _ai_readers(asm, u.output))
         for u in asm.users.get(id(t), [])
     )
 

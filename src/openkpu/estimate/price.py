@@ -5,9 +5,11 @@ The lowering asks when a layer can run in several ways, and ``kpu check`` adds t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from openkpu.estimate.cpu import V3
+from openkpu.estimate.devices import FLASH_BITS, FLASH_MHZ, FLASH_SHARE
 from openkpu.estimate.kpu import Work, layer_time
 from openkpu.k210 import CPU_HZ, KPU_HZ
 
@@ -22,7 +24,48 @@ REORDER_NS: Final = V3.transpose.ns  # an element, CHW to HWC
 COPY_NS: Final = V3.copy.ns  # a byte
 SOFTMAX_NS: Final = V3.exp.ns  # an element
 FLOAT_MAC_NS: Final = V3.mac.ns  # a multiply-accumulate of a float matrix product
+LAYER_BYTES: Final = 470  # of a V3 file beside weights and batch norm: registers, activation table, alignment
+BATCH_NORM_BYTES: Final = 8  # an output channel
 _MHZ: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What some KPU layers take: microseconds, and bytes of the file."""
+
+    us: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Layers) -> Layers:
+        return Layers(self.us + other.us, self.bytes + other.bytes)
+
+    def __mul__(self, times: int) -> Layers:
+        return Layers(self.us * times, self.bytes * times)
+
+    @property
+    def cost(self) -> float:
+        """Microseconds with those that the file takes to be streamed from flash: bytes of RAM are dear as well."""
+        return self.us + self.bytes / (FLASH_MHZ * FLASH_BITS / 8 * FLASH_SHARE)
+
+
+def kpu_layer(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool) -> Layers:
+    """Return time and bytes of one KPU layer with 8-bit weights; (c, h, w) is the input."""
+    weights = kernel**2 * oc * (1 if depthwise else c)
+    us = kpu_layer_us(c, h, w, oc, kernel=kernel, depthwise=depthwise)
+    return Layers(us, weights + BATCH_NORM_BYTES * oc + LAYER_BYTES)
+
+
+def wide_depthwise(c: int, h: int, w: int, copies: int) -> Layers:
+    """A depthwise kernel over 3x3 as one dense layer over shifted copies (``lower.wide``), c channels of h x w."""
+    shift = kpu_layer(c, h, w, c, kernel=3, depthwise=True)
+    return shift * (copies - 1) + kpu_layer(copies * c, h, w, c, kernel=3, depthwise=False)
+
+
+def wide_depthwise_in_four(c: int, h: int, w: int, copies: int) -> Layers:
+    """The same in four layers: copies, shift, taps, sum."""
+    n = copies * c
+    ends = kpu_layer(c, h, w, n, kernel=1, depthwise=False) + kpu_layer(n, h, w, c, kernel=1, depthwise=False)
+    return ends + kpu_layer(n, h, w, n, kernel=3, depthwise=True) * 2
 
 
 def kpu_layer_us(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool) -> float:

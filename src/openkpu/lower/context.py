@@ -55,6 +55,8 @@ class Context:
     exact: dict[tuple[int, int, int, int, int, int], View] = field(default_factory=dict)
     origin: tuple[str, ...] = ()
     spent: float = 0.0
+    room: int = 0
+    """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
 
     # -- new tensors and nodes ------------------------------------------------------------------------------------
     def name(self, stem: str) -> str:
@@ -138,6 +140,13 @@ class Context:
         if len(parts) == 1:
             return parts[0]
         return self.emit("KpuConcat", parts, (1, sum(p.shape[1] for p in parts), *parts[0].shape[2:]), stem)
+
+    def channels(self, t: Tensor, first: int, count: int, stem: str) -> Tensor:
+        """See some channels of a map, which begin at a line of AI RAM, as a map of their own (no code)."""
+        assert first % View.whole(t).layout.group == 0
+        if (first, count) == (0, t.shape[1]):
+            return t
+        return self.emit("KpuSlice", [t], (1, count, *t.shape[2:]), stem, first=first, count=count)
 
     def whole_lines(self, t: Tensor, w: NDArray[Any], stem: str) -> tuple[Tensor, NDArray[Any]]:
         """Add zero channels to a map that does not fill whole lines, and to the dense kernel that reads it."""

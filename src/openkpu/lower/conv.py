@@ -25,7 +25,7 @@ from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, broken
-from openkpu.lower import decide, wide
+from openkpu.lower import decide, wide, wide_depthwise
 from openkpu.lower.context import Context
 from openkpu.lower.dense import lower_linear
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -107,16 +107,44 @@ def convolve(
 ) -> tuple[View, str | None]:
     """Emit the KPU layers of one convolution; returns its view, and the pooling it took in (None if it did not)."""
     a = node.attrs
-    sh, sw = a["strides"]
     w, groups = _regroup(w, a["group"], x.channels)
     depthwise = groups > 1
     _check_limits(node, x)
     pads = tuple(a["pads"])
-    if wide.is_wide(w, a["dilations"]):
-        x, w, pads = wide.gather(ctx, node, x, w, depthwise, stem)
-        depthwise = False
-    else:
-        w = wide.undilated(w, a["dilations"])
+    if not wide.is_wide(w, a["dilations"]):
+        return _convolve(ctx, node, (x, wide.undilated(w, a["dilations"]), b, pads), depthwise, (fn, pool), stem)
+    x, pads = wide.settle(ctx, node, x, w, stem)
+    if not depthwise:
+        x, w, pads = wide.gather(ctx, node, x, w, pads, stem)
+        return _convolve(ctx, node, (x, w, b, pads), False, (fn, pool), stem)
+    plan = wide_depthwise.plan(ctx, node, x, w)
+    results = []
+    for first in range(0, x.channels, plan.share):
+        some = slice(first, min(first + plan.share, x.channels))
+        name = stem if plan.share >= x.channels else f"{stem}.from{first}"
+        part = View.whole(ctx.channels(x.tensor, first, some.stop - first, f"{name}.in"))
+        gather = wide_depthwise.in_four_layers if plan.in_four else wide.gather
+        y, v, left = gather(ctx, node, part, w[some], pads, name)
+        results.append(_convolve(ctx, node, (y, v, b[some], left), False, (fn, pool), name))
+    view, taken = results[0]
+    return view.on(ctx.concat([r.tensor for r, _ in results], stem)), taken
+
+
+Operands = tuple[View, Array, Array, tuple[int, ...]]
+"""A convolution's picture, weights, bias and padding (top, left, bottom, right)."""
+
+
+def _convolve(
+    ctx: Context,
+    node: Node,
+    operands: Operands,
+    depthwise: bool,
+    behind: tuple[Expr | None, Node | None],
+    stem: str,
+) -> tuple[View, str | None]:
+    """Emit a convolution with kernels up to 3x3 in the strides of the node; ``behind``: function and pooling."""
+    (x, w, b, pads), (fn, pool) = operands, behind
+    sh, sw = node.attrs["strides"]
     h, wd = x.size
     oh = (h + pads[0] + pads[2] - w.shape[2]) // sh + 1
     ow = (wd + pads[1] + pads[3] - w.shape[3]) // sw + 1

@@ -9,6 +9,8 @@ import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.estimate.price import LAYER_BYTES
+from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.lower import decide
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
@@ -76,6 +78,9 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Elementwise": lower_elementwise,
 }
 
+SCRATCH_BYTES: Final = 1 << 20
+"""What main RAM keeps free of weights."""
+
 WAYS_ROUND: Final = {
     "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
     "Mul": "leave squeeze-and-excite out of the model",
@@ -104,7 +109,7 @@ def lower(
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
     register_exporters()
-    ctx = Context(graph, graph.users(), target)
+    ctx = Context(graph, graph.users(), target, room=_room(graph))
     for t in graph.inputs:
         ctx.names.add(t.name)
         ctx.values[id(t)] = View.whole(t) if len(t.shape) == 4 and t.shape[2:] != (1, 1) else t
@@ -139,6 +144,13 @@ def lower(
         result.sort()
     choose_domains(result)
     return result, ctx.decisions
+
+
+def _room(graph: Graph) -> int:
+    """Return what main RAM has beside the model's weights in 8 bits, its KPU layers and a scratch buffer."""
+    constants = {id(t): int(np.prod(t.shape)) for n in graph.nodes for t in n.inputs if t.is_constant}
+    layers = sum(n.op == "Conv" for n in graph.nodes)
+    return MAIN_RAM_BYTES - SCRATCH_BYTES - sum(constants.values()) - layers * LAYER_BYTES
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

@@ -184,6 +184,9 @@ class Quantizer:
                     q[id(out)] = scratch.run(layer.layer, x)
             elif node.op == "KpuConcat":
                 q[id(out)] = np.concatenate([as_u8(t) for t in node.inputs], axis=1)
+            elif node.op == "KpuSlice":
+                first = node.attrs["first"]
+                q[id(out)] = as_u8(node.inputs[0])[:, first : first + node.attrs["count"]]
             elif node.op == "CpuTable":
                 pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
                 table = make_table(node.attrs["fn"], pin, pout)

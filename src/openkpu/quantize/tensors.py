@@ -67,10 +67,10 @@ class Assignment:
         """Return the readers of a tensor; of a tile, those of the whole map."""
         readers: list[Node] = []
         for u in self.users.get(id(t), []):
-            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat") else []
+            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat", "KpuSlice") else []
             tiled = u.op == "TensorConcat" and u.attrs["tiles"]
             cut = u.op == "CpuMaxPool" and any(v.op == "TensorConcat" for v in self.users.get(id(u.output), []))
-            readers += behind if tiled or cut else [u]
+            readers += behind if tiled or cut or u.op == "KpuSlice" else [u]
         return readers
 
     @staticmethod
@@ -165,6 +165,9 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
         return None
     if node.op == "KpuConcat":
         return QParams.side_by_side(source)
+    if node.op == "KpuSlice":
+        first = node.attrs["first"]
+        return source[0].part(slice(first, first + node.attrs["count"]))
     if node.op in MOVEMENT:
         return moved(source, node)
     if node.op != "Reshape":

@@ -46,6 +46,8 @@ class Assembler:
         self.current: Node | None = None
         self.aliases: dict[int, list[Buffer]] = {}
         """The parts of a concatenation, by the id of the buffer that stands for the whole."""
+        self.wholes: list[Buffer] = []
+        """The buffers that stand for such a whole."""
         self.finished: set[int] = set()
         self.pending: list[Buffer] = []
         """Copies that belong to the concatenation being made."""
@@ -130,11 +132,17 @@ class Assembler:
 
     def _side_by_side(self, node: Node) -> Buffer:
         """Bring the parts next to each other in AI RAM; a part that cannot move there is copied by a KPU layer."""
-        whole = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
-        parts = [self.get(t, Domain.AI) for t in node.inputs]
-        placed = self._place(parts)
+        return self.beside(*(self.get(t, Domain.AI) for t in node.inputs), name=node.output.name)
+
+    def beside(self, *parts: Buffer, name: str = "") -> Buffer:
+        """Return the buffer that stands for maps next to each other, after bringing them there (or copies)."""
+        whole = Buffer(
+            Memory.AI, U8, (sum(b.shape[0] for b in parts), *parts[0].shape[1:]), name or f"{parts[-1].name}.beside"
+        )
+        self.wholes.append(whole)
+        placed = self._place(list(parts))
         if placed is None:  # the first part has another neighbour already
-            placed = self._place(parts, copy_all=True)
+            placed = self._place(list(parts), copy_all=True)
         assert placed is not None
         self.aliases[id(whole)] = placed
         self.pending = []
@@ -213,7 +221,7 @@ class Assembler:
         if self.graph.is_output(t):
             return True
         for u in self.users.get(id(t), []):
-            layer = u.op == "KpuConv" and not u.attrs["vector"]
+            layer = u.op == "KpuMove" or (u.op == "KpuConv" and not u.attrs["vector"])
             if not layer and (u.op != "KpuConcat" or self.wanted_in_main(u.output)):
                 return True
         return False
@@ -248,9 +256,8 @@ class Assembler:
 
     def settle(self) -> None:
         """After placement: give the buffers that stand for a concatenation the address of their first part."""
-        for b in self.forms.values():
-            if id(b) in self.aliases:
-                b.start = self.expand([b])[0].start
+        for b in self.wholes:
+            b.start = self.expand([b])[0].start
 
 
 def byte_count(b: Buffer) -> int:

@@ -53,7 +53,7 @@ def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArra
     tail = follow(ctx, node.output, pools=False)
     stem = tail.end.name
     ctx.done |= {id(m) for m in tail.nodes}
-    on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
+    on_cpu, on_kpu = (f(k, n, ctx.target.version) for f in (price.cpu_fully_connected_us, price.kpu_fully_connected_us))
     # a model that came quantised has no ranges for partial sums
     parts = 1 if ctx.source.scales.get(node.output.name) or ctx.source.scales.get(stem) else MOST_PARTS
     fits = x.producer is not None and k <= parts * MAX_CHANNELS

@@ -8,6 +8,11 @@ KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a ke
                                         ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
                                         element ``offset`` on
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
+KpuMove              x                  bytes to other places, exactly: shift (out(y, x) = in(y + dy, x + dx), 0 or 1
+                                        pixel), keep (top, left, height, width of the part to keep, or None), low
+                                        (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
+                                        width of the result, or None: 0.0 outside), touched (whether something of the
+                                        kept part lies outside the picture)
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
@@ -81,6 +86,7 @@ MOVEMENT: Final = ("TensorPad", "TensorSlice", "TensorTranspose", "TensorResize"
 _DOMAINS: Final = {
     "KpuConv": Domain.AI,
     "KpuConcat": Domain.AI,
+    "KpuMove": Domain.AI,
     "CpuMaxPool": Domain.U8,
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
@@ -101,4 +107,4 @@ def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     if node.op in MOVEMENT:
         return bool(node.attrs["u8"])
-    return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")
+    return node.op in ("KpuConv", "KpuConcat", "KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

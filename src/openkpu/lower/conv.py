@@ -79,11 +79,12 @@ def _lower_now(ctx: Context, node: Node, x: View) -> None:
     user = ctx.only_user(end)
     if out.step == 2 and user is not None and user.op == "Concat":
         out = ctx.materialize(out, stem)  # at once: the other parts need the room
-    ctx.values[id(end)] = out
     taken = [n for n in tail.nodes if n is not pool]
     if pool is not None and pool_name is not None:
         ctx.values[id(tail.end)] = pool_after(ctx, out, pool, pool_name, tail.end.name)
         taken.append(pool)
+    else:
+        ctx.values[id(end)] = out
     ctx.done |= {id(n) for n in taken}
     decide.conv(ctx, node, taken, ctx.spent - before)
 

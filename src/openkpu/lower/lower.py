@@ -129,6 +129,7 @@ def lower(
                 spatial = len(t.shape) == 4 and t.shape[2:] != (1, 1)
                 ctx.values[id(t)] = View.whole(stand_in) if spatial else stand_in
     ctx.origin = ()
+    _note_pictures(ctx)
     outputs = [ctx.flat(t) for t in graph.outputs]
     outputs = [
         o if tuple(o.shape) == t.shape else ctx.emit("Reshape", [o], t.shape, f"{t.name}.out", shape=t.shape)
@@ -139,6 +140,20 @@ def lower(
         result.sort()
     choose_domains(result)
     return result, ctx.decisions
+
+
+def _note_pictures(ctx: Context) -> None:
+    """Tell every layer which part of its map is the picture: what lies outside has no say in ranges and corrections."""
+    seen: dict[int, list[View]] = {}
+    for v in ctx.values.values():
+        if isinstance(v, View):
+            seen.setdefault(id(v.tensor), []).append(v)
+    for views in seen.values():
+        v = views[0]
+        made = v.tensor.producer
+        if made is not None and made.op == "KpuConv" and all(v.place == u.place for u in views) and not v.is_whole:
+            part = v.spread_out()
+            made.attrs["picture"] = part.top, part.left, part.height, part.width
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

@@ -78,13 +78,14 @@ def lower_add(ctx: Context, node: Node) -> None:
     out = v0.on(
         ctx.kpu_conv(x, w, terms[0][2] + terms[1][2], stem, fn=tail.fn, pool=name.split("+")[0] if name else "none")
     )
-    ctx.values[id(tail.before_pool)] = out
     taken = [n for n in tail.nodes if n is not tail.pool]
     if tail.pool is not None and name is not None:
         ctx.values[id(tail.end)] = pool_after(
             ctx, View(out.tensor, v0.top, v0.left, v0.height, v0.width), tail.pool, name, tail.end.name
         )
         taken.append(tail.pool)
+    else:
+        ctx.values[id(tail.before_pool)] = out
     ctx.done |= {id(n) for n in taken}
     decide.kpu_rewrite(ctx, node, "a 1x1 convolution over both maps side by side", ctx.spent - before, taken)
 

@@ -6,7 +6,8 @@ op                   inputs             attributes and meaning
 KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
                                         3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
                                         ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
-                                        element ``offset`` on
+                                        element ``offset`` on. ``picture``: top, left, height, width of the part of
+                                        the result that matters; not set: all of it
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
 KpuMove              x                  bytes to other places, exactly: shift (out(y, x) = in(y + dy, x + dx), 0 or 1
                                         pixel), keep (top, left, height, width of the part to keep, or None), low

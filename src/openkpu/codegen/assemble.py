@@ -115,7 +115,11 @@ class Assembler:
         if (id(t), Domain.F32) in self.forms:
             self.steps.quantize(self, self.forms[id(t), Domain.F32], out, self.q.params.get(id(t)) or self.params(seen))
         elif node is not None and node.op == "KpuConcat":
-            self.steps.side_by_side(self, [self.get(i, Domain.U8) for i in node.inputs], out)
+            parts = [self.get(i, Domain.U8) for i in node.inputs]
+            whole = self.in_place(parts, out.name) if self.steps.version < 5 else None
+            if whole is not None:
+                return whole
+            self.steps.side_by_side(self, parts, out)
         else:
             self.steps.fetch(self, t, out)
         return out
@@ -146,6 +150,27 @@ class Assembler:
         assert placed is not None
         self.aliases[id(whole)] = placed
         self.pending = []
+        return whole
+
+    def in_place(self, parts: list[Buffer], name: str) -> Buffer | None:
+        """Let buffers in main RAM be made one behind the other; returns the one that stands for all of them.
+
+        None where they must be copied: one is the model's input, has another place already, or does not end at 8 bytes.
+        """
+        free = all(
+            b.memory is Memory.MAIN and b.body is None and id(b) not in self.aliases and all(b is not i for i in self.inputs)
+            for b in parts
+        )
+        sizes = [byte_count(b) for b in parts]
+        if not free or len({id(b) for b in parts}) < len(parts) or any(n % 8 for n in sizes[:-1]):
+            return None
+        body, at = Body(list(parts)), 0
+        for b, size in zip(parts, sizes, strict=True):
+            b.body, b.offset = body, at
+            at += size
+        whole = Buffer(Memory.MAIN, parts[0].dtype, (at // parts[0].dtype.size,), name)
+        self.wholes.append(whole)
+        self.aliases[id(whole)] = list(parts)
         return whole
 
     def _place(self, parts: list[Buffer], *, copy_all: bool = False) -> list[Buffer] | None:

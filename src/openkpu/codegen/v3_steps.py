@@ -373,8 +373,12 @@ def to_hwc(asm: Assembler, node: Node) -> None:
 
 
 def concat(asm: Assembler, node: Node) -> None:
-    """Copy floats one after the other."""
+    """Floats one after the other: made there where possible, else copied."""
     parts = [asm.get(t, Domain.F32) for t in node.inputs]
+    whole = asm.in_place(parts, node.output.name)
+    if whole is not None:
+        asm.forms[id(node.output), Domain.F32] = whole
+        return
     out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
     asm.forms[id(node.output), Domain.F32] = out
     sizes = [4 * int(np.prod(t.shape)) for t in node.inputs]

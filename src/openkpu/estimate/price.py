@@ -64,3 +64,19 @@ def kpu_fully_connected_us(inputs: int, outputs: int, version: int = 3) -> float
     there = inputs * (r.quantize.ns + spread)
     back = outputs * (16 * r.download.ns + (r.slice if version == 3 else r.pad).ns + r.dequantize.ns)
     return kpu + (there + back) / 1000
+
+
+def cpu_average_us(c: int, h: int, w: int, *, version: int = 3) -> float:
+    """Return the time to average a map over height and width in float, after bringing it to main RAM."""
+    r = RUNTIMES[version]
+    return c * h * w * (r.download.ns + r.dequantize.ns + r.average.ns) / 1000
+
+
+def kpu_average_us(c: int, h: int, w: int, blocks: tuple[int, int], *, version: int = 3) -> float:
+    """Return the time if two depthwise layers average blocks of the map, of which the CPU takes one pixel each."""
+    r = RUNTIMES[version]
+    taken = c * blocks[0] * blocks[1]
+    kpu = 2 * kpu_layer_us(c, h, w, c, kernel=3, depthwise=c > 1, version=version)
+    one = r.pool_output.ns + r.pool_tap.ns if version == 3 else r.slice.ns
+    cpu = c * h * w * r.download.ns + taken * (one + r.dequantize.ns + r.average.ns)
+    return kpu + cpu / 1000

@@ -10,6 +10,7 @@ import numpy as np
 from openkpu.errors import OpenKPUError, UnsupportedError
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower import decide
+from openkpu.lower.average import lower_global_average_pool
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
 from openkpu.lower.dense import lower_gemm
@@ -24,7 +25,7 @@ from openkpu.lower.movement import (
     lower_transpose,
 )
 from openkpu.lower.movement_domain import choose_domains
-from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.pool import lower_pool
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
 from openkpu.lower.target import V3, Target, elsewhere

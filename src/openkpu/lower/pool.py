@@ -129,21 +129,6 @@ def lower_pool(ctx: Context, node: Node) -> None:
     )
 
 
-def lower_global_average_pool(ctx: Context, node: Node) -> None:
-    """Average on the CPU, in float."""
-    before = ctx.spent
-    v = ctx.map(node.inputs[0])
-    t = ctx.materialize(v, node.output.name).tensor
-    c, h, w = t.shape[1:]
-    if (h, w) == (1, 1):
-        ctx.values[id(node.output)] = ctx.emit("Reshape", [t], (1, c), node.output.name, shape=(1, c))
-        return
-    ctx.values[id(node.output)] = ctx.emit("CpuGlobalAveragePool", [t], (1, c), node.output.name)
-    n = c * h * w
-    ctx.spent += n * (ctx.rates.download.ns + ctx.rates.dequantize.ns + ctx.rates.average.ns) / 1000
-    decide.on_cpu(ctx, node, "the runtime averages over a whole map on the CPU", "", ctx.spent - before, expected=True)
-
-
 def _how(steps: list[moves.Attributes]) -> str:
     """Say how a maximum is taken on the KPU."""
     text = "a chain of 2x2 maxima of the KPU" if len(steps) > 1 else "a 2x2 maximum of the KPU"

@@ -20,6 +20,8 @@ from openkpu.lower.dense import CPU_FUNCTIONS
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
 
+LEAST_ROW: Final = 3
+"""Pixels of a row from which copying it is faster than the runtime's pooling, pixel by pixel."""
 ACTIVATIONS: Final = (p.Activation.LINEAR, p.Activation.RELU, p.Activation.RELU6)
 
 
@@ -165,7 +167,7 @@ def max_pool(asm: Assembler, node: Node) -> None:
     source, out = _u8(asm, node)
     shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
     kernel, stride, origin = a["kernel"][::-1], a["stride"][::-1], a["origin"][::-1]
-    if kernel == stride == (1, 1) and min(origin) >= 0:
+    if kernel == stride == (1, 1) and min(origin) >= 0 and (size[2] >= LEAST_ROW or size[2] == shape[2]):
         _cut(asm, node, source, out)
         return
     asm.act(

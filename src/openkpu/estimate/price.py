@@ -47,7 +47,9 @@ def cpu_pool_us(
 def cpu_cut_us(elements_in: int, size: tuple[int, int, int], *, version: int = 3, back: bool = True) -> float:
     """Return the time to bring a map to main RAM, cut a part (c, h, w) out of it, and bring that back."""
     r, (c, h, w) = RUNTIMES[version], size
-    cut = c * h * (w * r.copy.ns + r.piece.ns) if version == 3 else c * h * w * r.slice.ns
+    cut = c * h * w * (r.pool_output.ns + r.pool_tap.ns) if version == 3 else c * h * w * r.slice.ns
+    if version == 3:
+        cut = min(cut, c * h * (w * r.copy.ns + r.piece.ns))
     return (elements_in * r.download.ns + cut + (c * h * w * upload_ns(w, version) if back else 0.0)) / 1000
 
 

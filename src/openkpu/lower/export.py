@@ -9,6 +9,7 @@ import numpy as np
 from openkpu.float.export import Emitter, Exporter, exporter
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import export_tensor
+from openkpu.lower.export_move import kpu_move
 from openkpu.lower.expression import expression
 from openkpu.lower.ops import POOLS
 
@@ -230,6 +231,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "KpuConv": kpu_conv,
     "KpuConcat": cpu_concat,
     "KpuSlice": kpu_slice,
+    "KpuMove": kpu_move,
     "CpuMaxPool": cpu_max_pool,
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,

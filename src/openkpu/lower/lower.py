@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
-from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.estimate.price import LAYER_BYTES
+from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.lower import decide
+from openkpu.lower.average import lower_global_average_pool
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
 from openkpu.lower.dense import lower_gemm
@@ -26,7 +27,7 @@ from openkpu.lower.movement import (
     lower_transpose,
 )
 from openkpu.lower.movement_domain import choose_domains
-from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.pool import lower_pool
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
 from openkpu.lower.target import V3, Target, elsewhere
@@ -134,6 +135,7 @@ def lower(
                 spatial = len(t.shape) == 4 and t.shape[2:] != (1, 1)
                 ctx.values[id(t)] = View.whole(stand_in) if spatial else stand_in
     ctx.origin = ()
+    _note_pictures(ctx)
     outputs = [ctx.flat(t) for t in graph.outputs]
     outputs = [
         o if tuple(o.shape) == t.shape else ctx.emit("Reshape", [o], t.shape, f"{t.name}.out", shape=t.shape)
@@ -151,6 +153,20 @@ def _room(graph: Graph) -> int:
     constants = {id(t): int(np.prod(t.shape)) for n in graph.nodes for t in n.inputs if t.is_constant}
     layers = sum(n.op == "Conv" for n in graph.nodes)
     return MAIN_RAM_BYTES - SCRATCH_BYTES - sum(constants.values()) - layers * LAYER_BYTES
+
+
+def _note_pictures(ctx: Context) -> None:
+    """Tell every layer which part of its map is the picture: what lies outside has no say in ranges and corrections."""
+    seen: dict[int, list[View]] = {}
+    for v in ctx.values.values():
+        if isinstance(v, View):
+            seen.setdefault(id(v.tensor), []).append(v)
+    for views in seen.values():
+        v = views[0]
+        made = v.tensor.producer
+        if made is not None and made.op == "KpuConv" and all(v.place == u.place for u in views) and not v.is_whole:
+            part = v.spread_out()
+            made.attrs["picture"] = part.top, part.left, part.height, part.width
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

@@ -6,9 +6,15 @@ op                   inputs             attributes and meaning
 KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
                                         3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
                                         ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
-                                        element ``offset`` on
+                                        element ``offset`` on. ``picture``: top, left, height, width of the part of
+                                        the result that matters; not set: all of it
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
 KpuSlice             x                  first, count: some channels of a map in AI RAM, whole lines; costs nothing
+KpuMove              x                  bytes to other places, exactly: shift (out(y, x) = in(y + dy, x + dx), 0 or 1
+                                        pixel), keep (top, left, height, width of the part to keep, or None), low
+                                        (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
+                                        width of the result, or None: 0.0 outside), touched (whether something of the
+                                        kept part lies outside the picture)
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
@@ -83,6 +89,7 @@ _DOMAINS: Final = {
     "KpuConv": Domain.AI,
     "KpuConcat": Domain.AI,
     "KpuSlice": Domain.AI,
+    "KpuMove": Domain.AI,
     "CpuMaxPool": Domain.U8,
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
@@ -103,4 +110,4 @@ def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     if node.op in MOVEMENT:
         return bool(node.attrs["u8"])
-    return node.op in ("KpuConv", "KpuConcat", "KpuSlice", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")
+    return node.op in ("KpuConv", "KpuConcat", "KpuSlice", "KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

@@ -18,6 +18,7 @@ from openkpu.k210 import AI_RAM_BYTES
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.passes.tile_shapes import room_for_copies
 
+
 def split_large_depthwise(graph: Graph) -> None:
     """Rewrite every match."""
     for node in list(graph.nodes):

@@ -21,7 +21,7 @@ from openkpu.quantize import domains, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
-from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
+from openkpu.quantize.nodes import apply_taps, as_map, inside, make_table, snr
 from openkpu.quantize.params import QParams
 from openkpu.quantize.result import CLIPPING_HANDICAP_DB, SPREAD_HANDICAP_DB, Quantized, Way, handicap
 from openkpu.quantize.rounding import Correlation, compensated, correlation
@@ -174,7 +174,7 @@ class Quantizer:
             if node.op == "KpuConv":
                 x = as_u8(node.inputs[0])
                 x = as_map(node, x)
-                layer = self._layer(node, x[:run], c, pre_means[id(node)], result)
+                layer = self._layer(node, inside(node, x[:run]), c, pre_means[id(node)], result)
                 result.layers[id(node)] = layer
                 if node.attrs["vector"]:
                     padded = np.full((*x.shape[:2], 4, 4), result.params[id(node.inputs[0])].zero_point, np.uint8)
@@ -270,7 +270,7 @@ class Quantizer:
     def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
         kernel, pool = node.inputs[1].shape[2], node.attrs["pool"]
         depthwise = node.attrs["depthwise"]
-        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0))
+        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0), node.attrs.get("picture"))
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise, result.way.damping)
         return result.correlations[key]

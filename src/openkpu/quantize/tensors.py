@@ -64,9 +64,12 @@ class Assignment:
         return 1.0 if free else way.spread
 
     def _readers(self, t: Tensor) -> list[Node]:
-        """Return the readers of a tensor; of a tile, those of the whole map."""
+        """Return the readers of a tensor, or of what it is moved to; of a tile, those of the whole map."""
         readers: list[Node] = []
         for u in self.users.get(id(t), []):
+            if u.op == "KpuMove":
+                readers += self._readers(u.output)
+                continue
             behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat", "KpuSlice") else []
             tiled = u.op == "TensorConcat" and u.attrs["tiles"]
             cut = u.op == "CpuMaxPool" and any(v.op == "TensorConcat" for v in self.users.get(id(u.output), []))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from openkpu.codegen import tensor_shared as shared
-from openkpu.codegen.assemble import F32, Assembler
+from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.tensor_single import (
     LOWEST,
@@ -29,20 +29,59 @@ from openkpu.codegen.tensor_single import (
 from openkpu.graph.ir import Node
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
+from openkpu.kmodel.operators_v4 import QuantizedBinary
 from openkpu.kmodel.program import Memory, Operand
 from openkpu.lower.ops import Domain
+from openkpu.quantize.fixed import binary_numbers
 
 if TYPE_CHECKING:
     from openkpu.codegen.tensor_steps import TensorSteps
 
 
 def binary(self: TensorSteps, asm: Assembler, node: Node) -> None:
-    """Float arithmetic with broadcasting."""
+    """Arithmetic with broadcasting, in whole numbers (V4) or in float."""
+    if node.attrs["u8"]:
+        whole_binary(asm, node)
+        return
     a, b = (operand(asm, x, Domain.F32) for x in node.inputs)
     out = result(asm, node, Domain.F32)
     shapes = [four(x.shape) for x in (*node.inputs, node.output)]
     op, clamp = t.BinaryOp[node.attrs["kind"].upper()], limits_of(node.attrs["fn"])
     self.binary(asm, op, (a, shapes[0]), (b, shapes[1]), (out, shapes[2]), node.output, clamp)
+
+
+def whole_binary(asm: Assembler, node: Node) -> None:
+    """Arithmetic in whole numbers; a table behind where the limits of the result are inside its 0..255."""
+    a, b = (asm.get(x, Domain.U8) for x in node.inputs)
+    out = result(asm, node, Domain.U8)
+    shapes = [four(x.shape) for x in (*node.inputs, node.output)]
+    pa, pb, po = (asm.params(x) for x in (*node.inputs, node.output))
+    numbers = binary_numbers(node.attrs["kind"], pa, pb, po, node.attrs["fn"])
+    a_term, b_term, o_term = (p.QuantizedTerm(n.offset, n.mul, n.shift) for n in (numbers.a, numbers.b, numbers.o))
+    table, op = numbers.table, t.BinaryOp[node.attrs["kind"].upper()]
+    free = out if table is None else Buffer(Memory.MAIN, U8, out.shape, f"{out.name}.free")
+    asm.act(
+        lambda: QuantizedBinary(
+            input_a=a.operand(shapes[0]),
+            input_b=b.operand(shapes[1]),
+            output=free.operand(shapes[2]),
+            op=op,
+            a=a_term,
+            b=b_term,
+            o=o_term,
+        ),
+        [a, b],
+        [free],
+        node.output if table is None else None,
+    )
+    if table is not None:
+        n = elements(node.output.shape)
+        asm.act(
+            lambda: p.Requantize(input=free.operand((n,)), output=out.operand((n,)), table=table),
+            [free],
+            [out],
+            node.output,
+        )
 
 
 def function(self: TensorSteps, asm: Assembler, node: Node) -> None:

@@ -137,7 +137,7 @@ def lower(
     result = Graph(list(graph.inputs), outputs, ctx.nodes, graph.name)
     if not refused:
         result.sort()
-    choose_domains(result)
+    choose_domains(result, target.version)
     return result, ctx.decisions
 
 

@@ -103,7 +103,7 @@ def _binary(ctx: Context, node: Node) -> None:
     fn, end = _limits_behind(ctx, node)
     same = inputs[0].shape == inputs[1].shape
     rate = _rates(ctx).binary if same else _rates(ctx).broadcast
-    _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn)
+    _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn, u8=False)
 
 
 def _conv(ctx: Context, node: Node) -> None:

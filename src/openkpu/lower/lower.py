@@ -25,6 +25,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
 from openkpu.lower.target import V3, Target, elsewhere
@@ -74,11 +75,18 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Slice": lower_slice,
     "Softmax": lower_softmax,
     "Elementwise": lower_elementwise,
+    "ReduceMean": lower_reduce,
+    "ReduceSum": lower_reduce,
+    "ReduceMax": lower_reduce,
+    "ReduceMin": lower_reduce,
+    "LpNormalization": lower_normalization,
 }
 
 WAYS_ROUND: Final = {
     "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
     "Mul": "leave squeeze-and-excite out of the model",
+    "ArgMax": "end the model before it and take the position in the script",
+    "ArgMin": "end the model before it and take the position in the script",
 }
 
 

@@ -19,6 +19,7 @@ CpuFullyConnected    x, w, b            fn: None, relu or relu6; float weights
 CpuSoftmax           x                  along the last axis
 CpuLogistic          x                  sigmoid
 CpuAdd               a, b               float sum
+CpuNormalize         x                  axis, p; x over its p-norm along the axis (V3: p 2 along the last)
 CpuToHWC             x                  (1, C, H, W) -> (1, H, W, C)
 CpuConcat            x...               axis; one after the other in memory
 Reshape              x                  shape; no code
@@ -35,6 +36,7 @@ TensorConv           x, w, b            strides, pads, dilations, group, fn (lim
 TensorConvTranspose  x, w, b            as ConvTranspose, fn (limits or None); V4
 TensorMatMul         a, b[, bias]       fn (limits or None)
 TensorReduce         x                  kind (MEAN, MAX, MIN, SUM), axes
+TensorArg            x                  axis, keepdims, greatest, last (of equal ones); int64 positions; V5
 TensorPool           x                  kind (MAX, MEAN), kernel, stride, pads; over the taps inside
 TensorSoftmax        x                  axis
 TensorPad            x                  pads (begins, ends), value; u8

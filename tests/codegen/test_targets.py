@@ -5,7 +5,7 @@ import pytest
 from graph_builders import Builder, random_graph
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from target_models import CASES, SHARED, graph_of
+from target_models import CASES, REDUCED, SHARED, graph_of
 
 import openkpu
 from openkpu.codegen.build import assemble
@@ -65,9 +65,9 @@ def test_random_models_give_the_same_outputs_in_every_version(data, layers):
         raise
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", [*SHARED, *REDUCED])
 def test_models_that_all_versions_express(name):
-    graph = graph_of(*SHARED[name])
+    graph = graph_of(*(SHARED | REDUCED)[name])
     check(graph, pictures(graph, 2))
 
 

@@ -181,6 +181,11 @@ def _binary(s: ops.Binary, r: Runtime) -> Iterator[Part]:
     yield (r.exp if s.op is ops.BinaryOp.POW else r.binary if same else r.broadcast), s.output.elements
 
 
+def _quantized_binary(s: v4.QuantizedBinary, r: Runtime) -> Iterator[Part]:
+    same = s.input_a.shape == s.input_b.shape
+    yield (r.quantized_add if same else r.quantized_broadcast), s.output.elements
+
+
 _SIMPLE: Final = (
     ops.UnaryOp.ABS,
     ops.UnaryOp.CEIL,
@@ -273,7 +278,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     ops.Conv2DTranspose: _conv_transpose,
     ops.MatMul: _matmul,
     # V4 only
-    v4.QuantizedBinary: _each("quantized_add"),
+    v4.QuantizedBinary: _quantized_binary,
     v4.QuantizedConv2D: _conv,
     v4.QuantizedMatMul: _matmul,
     v4.TableLookup: _each("table"),

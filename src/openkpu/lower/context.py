@@ -76,7 +76,7 @@ class Context:
 
     def emit(self, op: str, inputs: list[Tensor], dims: tuple[int, ...], stem: str, **attrs: Any) -> Tensor:
         """Append a node and return its output, of shape ``dims``."""
-        out = Tensor(self.name(stem), dims)
+        out = Tensor(self.name(stem), dims, inputs[0].dtype if op == "Reshape" else "float32")
         self.nodes.append(Node(op, inputs, [out], attrs, self.origin))
         return out
 

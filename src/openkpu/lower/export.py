@@ -207,6 +207,11 @@ def _simple(op: str, **attrs: Any) -> Exporter:
     return export
 
 
+def cpu_normalize(node: Node, emit: Emitter) -> None:
+    """A vector over its norm."""
+    emit.node("LpNormalization", [node.inputs[0].name], [node.output.name], axis=node.attrs["axis"], p=node.attrs["p"])
+
+
 def cpu_concat(node: Node, emit: Emitter) -> None:
     """One after the other along an axis."""
     axis = 1 if node.op == "KpuConcat" else node.attrs["axis"]
@@ -242,6 +247,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "CpuSoftmax": _simple("Softmax", axis=-1),
     "CpuLogistic": _simple("Sigmoid"),
     "CpuAdd": _simple("Add"),
+    "CpuNormalize": cpu_normalize,
     "CpuToHWC": _simple("Transpose", perm=[0, 2, 3, 1]),
     "CpuConcat": cpu_concat,
 }

@@ -28,6 +28,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_pool
+from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
 from openkpu.lower.target import V3, Target, elsewhere
@@ -77,6 +78,11 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Slice": lower_slice,
     "Softmax": lower_softmax,
     "Elementwise": lower_elementwise,
+    "ReduceMean": lower_reduce,
+    "ReduceSum": lower_reduce,
+    "ReduceMax": lower_reduce,
+    "ReduceMin": lower_reduce,
+    "LpNormalization": lower_normalization,
 }
 
 SCRATCH_BYTES: Final = 1 << 20
@@ -85,6 +91,8 @@ SCRATCH_BYTES: Final = 1 << 20
 WAYS_ROUND: Final = {
     "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
     "Mul": "leave squeeze-and-excite out of the model",
+    "ArgMax": "end the model before it and take the position in the script",
+    "ArgMin": "end the model before it and take the position in the script",
 }
 
 
@@ -144,7 +152,7 @@ def lower(
     result = Graph(list(graph.inputs), outputs, ctx.nodes, graph.name)
     if not refused:
         result.sort()
-    choose_domains(result)
+    choose_domains(result, target.version)
     return result, ctx.decisions
 
 

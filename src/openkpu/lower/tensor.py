@@ -98,7 +98,7 @@ def _binary(ctx: Context, node: Node) -> None:
     fn, end = _limits_behind(ctx, node)
     same = inputs[0].shape == inputs[1].shape
     rate = ctx.rates.binary if same else ctx.rates.broadcast
-    _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn)
+    _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn, u8=False)
 
 
 def _conv(ctx: Context, node: Node) -> None:
@@ -142,6 +142,25 @@ def _reduce(ctx: Context, node: Node) -> None:
     axes = tuple(sorted({int(a) % rank for a in given})) if given is not None and len(given) else tuple(range(rank))
     op = node.op.removeprefix("Reduce").upper()
     _emit(ctx, node, "TensorReduce", [x], node.output, 0.0, kind=op, axes=axes)
+    ctx.spent += _size(x) * ctx.rates.average.ns / 1000
+
+
+def _positions(ctx: Context, node: Node) -> None:
+    """Positions are whole numbers: the runtime gives them out, nothing else computes with them."""
+    for user in ctx.users.get(id(node.output), []):
+        if user.op != "Reshape" or any(u.op != "Reshape" for u in ctx.users.get(id(user.output), [])):
+            raise UnsupportedError(
+                "E274",
+                f"{node.op} whose positions are used further on",
+                where=node.label,
+                why=f"{user.label} reads them, and the chip's operators compute with real numbers",
+                fix="end the model at the positions, or before them (outputs=[...])",
+            )
+    x, a = ctx.shaped(node.inputs[0]), node.attrs
+    where = {"axis": a["axis"], "keepdims": a["keepdims"], "last": bool(a["select_last_index"])}
+    out = _emit(ctx, node, "TensorArg", [x], node.output, 0.0, greatest=node.op == "ArgMax", **where)
+    out.dtype = "int64"
+    ctx.values[id(node.output)] = out
     ctx.spent += _size(x) * ctx.rates.average.ns / 1000
 
 
@@ -311,6 +330,8 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "ReduceMax": _reduce,
     "ReduceMin": _reduce,
     "ReduceSum": _reduce,
+    "ArgMax": _positions,
+    "ArgMin": _positions,
     "Pad": _pad,
     "Slice": _slice,
     "Transpose": _transpose,

@@ -23,12 +23,14 @@ from openkpu.passes.softmax_of_pairs import softmax_of_pairs
 from openkpu.passes.split_into_tiles import split_into_tiles
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.passes.split_many_channels import split_many_channels
+from openkpu.passes.write_out_norms import write_out_norms
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     planar_layout,
     fold_transpose,
     expand_conv_transpose,
     write_out_shuffles,
+    write_out_norms,
     fold_pad,
     channel_pad,
     fold_batch_norm,

@@ -44,7 +44,7 @@ def needs_uniform(node: Node, users: dict[int, list[Node]]) -> bool:
         return not keeps_channels(node) and wants_u8(node, users)
     if node.op in MOVEMENT and makes_u8(node):
         return not _keeps_channels_apart(node)
-    return node.op == "CpuTable"
+    return node.op == "CpuTable" or (node.op == "TensorBinary" and makes_u8(node))
 
 
 def _keeps_channels_apart(move: Node) -> bool:

@@ -55,6 +55,10 @@ def float_op(node: Node, inputs: list[Array]) -> Array:
         return np.asarray(1 / (1 + np.exp(-x.astype(np.float64))), np.float32)
     if node.op == "CpuAdd":
         return np.asarray(x + inputs[1], np.float32)
+    if node.op == "CpuNormalize":
+        rows = x.reshape(len(x), *node.inputs[0].shape).astype(np.float64)
+        norm = np.linalg.norm(rows, a["p"], a["axis"] + 1, keepdims=True)
+        return np.asarray(rows / np.maximum(norm, 1e-10), np.float32).reshape(x.shape)
     if node.op == "CpuToHWC":
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     if node.op == "CpuAveragePool":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
-from openkpu.quantize import domains, ranges, search, weights
+from openkpu.quantize import domains, fixed, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
@@ -204,7 +204,9 @@ class Quantizer:
                 parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
                 f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(batched(out.shape, n))
             elif node.op.startswith("Tensor"):
-                if makes_u8(node):
+                if node.op == "TensorBinary" and makes_u8(node):
+                    q[id(out)] = self._whole(node, [as_u8(t) for t in node.inputs], result.params)
+                elif makes_u8(node):
                     zero_point = result.params[id(node.inputs[0])].zero_point
                     q[id(out)] = self._tensors.move(node, [as_u8(t) for t in node.inputs], zero_point)
                 else:
@@ -252,6 +254,18 @@ class Quantizer:
         span = (float(samples.min()), float(samples.max())) if samples is not None else s.extremes
         bits = result.weight_bits
         return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias, weight_bits=bits)
+
+    @staticmethod
+    def _whole(node: Node, inputs: list[Array], params: dict[int, QParams]) -> Array:
+        """Run arithmetic in whole numbers on a batch."""
+        kind, (a, b) = node.attrs["kind"], (params[id(t)] for t in node.inputs)
+        numbers = fixed.binary_numbers(kind, a, b, params[id(node.output)], node.attrs["fn"])
+        shapes = [t.shape for t in node.inputs]
+        results = [
+            fixed.run_binary(kind, x.reshape(shapes[0]), y.reshape(shapes[1]), numbers)
+            for x, y in zip(*inputs, strict=True)
+        ]
+        return np.stack(results).reshape(batched(node.output.shape, len(results)))
 
     def _rounded(
         self, node: Node, we: NDArray[np.float64], qin: QParams

@@ -122,22 +122,29 @@ class Assignment:
         for node in self.graph.nodes:
             if not domains.needs_uniform(node, self.users):
                 continue
-            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
-            params = [result[i] for i in parts]
-            if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
-                continue
-            if any(t.producer is None for t in parts.values()):
-                raise UnsupportedError(
-                    "E239",
-                    "a function of the model's input whose channels are scaled differently",
-                    where=node.label,
-                    why="it runs as a table of 256 values, the same for all channels",
-                    fix="put a convolution before it, or give one mean and std for all channels",
-                )
-            low = min(float((-p.zero_point * p.scale).min()) for p in params)
-            high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
-            for i, p in zip(parts, params, strict=True):
-                result[i] = from_range(low, high, len(p.scale))
+            # bytes that are moved together must mean the same; operands of arithmetic have a scale each
+            together = [[t] for t in node.inputs] if node.op == "TensorBinary" else [node.inputs]
+            for inputs in together:
+                self._share_scale(node, inputs, result)
+
+    def _share_scale(self, node: Node, inputs: list[Tensor], result: dict[int, QParams]) -> None:
+        """Give everything that ``inputs`` come from one scale and zero point."""
+        parts = {id(t): t for i in inputs for t in domains.origins(i) if id(t) in result}
+        params = [result[i] for i in parts]
+        if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
+            return
+        if any(t.producer is None for t in parts.values()):
+            raise UnsupportedError(
+                "E239",
+                "a function of the model's input whose channels are scaled differently",
+                where=node.label,
+                why="it runs as a table of 256 values, the same for all channels",
+                fix="put a convolution before it, or give one mean and std for all channels",
+            )
+        low = min(float((-p.zero_point * p.scale).min()) for p in params)
+        high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
+        for i, p in zip(parts, params, strict=True):
+            result[i] = from_range(low, high, len(p.scale))
 
     def _share_tiles(self, result: dict[int, QParams]) -> None:
         """Give the tiles of one map the same scale for each channel, and one zero point.

@@ -16,7 +16,7 @@ from openkpu.api import Model
 from openkpu.codegen.build import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.estimate.bar import Estimate
-from openkpu.estimate.steps import program_time
+from openkpu.estimate.roles import split
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
@@ -69,6 +69,10 @@ class Report:
     kpu_segments: int
     time: Estimate
     """A forward pass on the chip at 400 MHz."""
+    cpu_copies: Estimate
+    """Of ``time``, the CPU's work for the input's way in and the outputs' form; see ``estimate.roles``."""
+    cpu_operators: Estimate
+    """Of ``time``, the CPU's work for operators."""
     seconds: float
     warnings: tuple[str, ...]
     searched: Searched | None = None
@@ -423,6 +427,7 @@ def _report(
     on_kpu = [isinstance(s, KpuConv) for s in model.steps]
     segments = sum(1 for i, k in enumerate(on_kpu) if k and (i == 0 or not on_kpu[i - 1]))
     size = len(model.to_bytes())
+    cpu = split(model.program)
     return Report(
         graph.name,
         f"v{model.version}",
@@ -438,7 +443,9 @@ def _report(
         size,
         sum(on_kpu),
         segments,
-        program_time(model.program),
+        cpu.whole,
+        cpu.copies,
+        cpu.operators,
         seconds,
         tuple(warnings),
         searched=quantized.searched,

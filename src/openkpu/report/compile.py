@@ -48,6 +48,7 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
             *_search(report),
             *_weights(report),
             ("on the chip", _time(report)),
+            ("", (words.cpu_split(report.cpu_copies.us, report.cpu_operators.us, report.time.us), words.DIM)),
             ("compiled in", f"{report.seconds:.1f} s"),
         ]
     )

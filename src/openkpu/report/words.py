@@ -145,3 +145,10 @@ def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
 def snr_style(db: float) -> str:
     """Colour of an SNR: good from 30 dB, doubtful from 20 dB."""
     return GOOD if db >= 30 else WARN if db >= 20 else BAD
+
+
+def cpu_split(copies_us: float, operators_us: float, whole_us: float) -> str:
+    """Say which of the CPU's work every model pays and which the model's design could change."""
+    return (
+        f"{percent(copies_us, whole_us)} input and output copies, {percent(operators_us, whole_us)} operators on the CPU"
+    )

@@ -14,6 +14,7 @@ from openkpu.estimate.devices import FLASH_BITS, FLASH_MHZ, FLASH_SHARE
 from openkpu.estimate.kpu import Work, layer_time
 from openkpu.estimate.steps import upload_rate
 from openkpu.k210 import CPU_HZ, KPU_HZ
+from openkpu.kpu.fmap import FeatureMapLayout
 
 DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
 UPLOAD_NS: Final = V3.upload_bytes.ns  # a byte, main RAM -> AI RAM by the CPU, rows of any width
@@ -90,6 +91,12 @@ def cpu_cut_us(elements_in: int, size: tuple[int, int, int], *, version: int = 3
     if version == 3:
         cut = min(cut, c * h * (w * r.copy.ns + r.piece.ns))
     return (elements_in * r.download.ns + cut + (c * h * w * upload_ns(w, version) if back else 0.0)) / 1000
+
+
+def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3) -> float:
+    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines."""
+    group = min(c, FeatureMapLayout(c, h, w).group)
+    return -(-c // group) * kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
 
 
 def cpu_fully_connected_us(inputs: int, outputs: int, version: int = 3) -> float:

@@ -1,4 +1,4 @@
-"""The float meaning of a ``KpuMove``, as ONNX nodes."""
+"""The float meaning of ``KpuMove`` and ``KpuRows``, as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def kpu_move(node: Node, emit: Emitter) -> None:
         bottom, right = oh - top - height, ow - left - width
         x = pad(x, (-top, -left, -bottom, -right), 0.0, emit.temp(out))
         pad(x, (top, left, bottom, right), 0.0, out)
+
+
+def kpu_rows(node: Node, emit: Emitter) -> None:
+    """Rows of one map, or of several, one below the other."""
+    out, a = node.output.name, node.attrs
+    parts = []
+    for t, first, count in zip(node.inputs, a["first"], a["count"], strict=True):
+        values = {"starts": [first], "ends": [first + count], "axes": [2]}
+        ends = [emit.const(f"{out}.{n}", np.array(v, np.int64)) for n, v in values.items()]
+        parts.append(out if len(node.inputs) == 1 else emit.temp(out))
+        emit.node("Slice", [t.name, *ends], [parts[-1]])
+    if len(parts) > 1:
+        emit.node("Concat", parts, [out], axis=2)
 
 
 def _pool(x: str, pool: str, size: tuple[int, int], to: str, stem: str, emit: Emitter) -> str:

@@ -15,6 +15,7 @@ KpuMove              x                  bytes to other places, exactly: shift (o
                                         (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
                                         width of the result, or None: 0.0 outside), touched (whether something of the
                                         kept part lies outside the picture)
+KpuRows              x...               first (a row of each input), count (rows taken from it): one below the other
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
@@ -96,6 +97,7 @@ _DOMAINS: Final = {
     "KpuConcat": Domain.AI,
     "KpuSlice": Domain.AI,
     "KpuMove": Domain.AI,
+    "KpuRows": Domain.AI,
     "CpuMaxPool": Domain.U8,
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
@@ -116,4 +118,4 @@ def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     if node.op in EITHER:
         return bool(node.attrs["u8"])
-    return node.op in ("KpuConv", "KpuConcat", "KpuSlice", "KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")
+    return node.op.startswith("Kpu") or node.op in ("CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

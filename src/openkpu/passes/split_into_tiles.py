@@ -233,7 +233,10 @@ def _plan(run: list[Node], rows: int, columns: int) -> Plan | None:
 
 def _transfer(inputs: list[Tensor], sizes: dict[int, Size], last: Node, result: Size) -> float:
     """Return the time to cut the inputs, and to put the result into its place and bring it back to AI RAM."""
-    there = sum(price.cpu_cut_us(0, (t.shape[1], *sizes[id(t)])) for t in inputs)
+    there = 0.0
+    for t in inputs:
+        size = t.shape[1], *sizes[id(t)]
+        there += min(price.cpu_cut_us(0, size), price.kpu_rows_us(*size) if size[2] == t.shape[3] else float("inf"))
     back = last.output.shape[1] * result[0] * result[1]
     ns = 1000 * there + back * (price.DOWNLOAD_NS + 2 * price.COPY_NS + price.UPLOAD_NS)
     if is_depthwise(last) and max(last.attrs["strides"]) > 1:

@@ -187,6 +187,9 @@ class Quantizer:
             elif node.op == "KpuSlice":
                 first = node.attrs["first"]
                 q[id(out)] = as_u8(node.inputs[0])[:, first : first + node.attrs["count"]]
+            elif node.op == "KpuRows":
+                pieces = zip(node.inputs, node.attrs["first"], node.attrs["count"], strict=True)
+                q[id(out)] = np.concatenate([as_u8(t)[:, :, a : a + n] for t, a, n in pieces], axis=2)
             elif node.op == "CpuTable":
                 pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
                 table = make_table(node.attrs["fn"], pin, pout)

@@ -42,12 +42,14 @@ def kpu_rows(asm: Assembler, node: Node) -> None:
     out = asm.forms[id(node.output), Domain.AI] = asm.buffer(Memory.AI, DType.U8, (c, height, w), node.output)
     whole = FeatureMapLayout(c, height, w)
     at = 0
-    for source, first, count in zip(sources, node.attrs["first"], node.attrs["count"], strict=True):
+    zero_point = asm.params(node.inputs[0]).zero_point
+    pieces = (node.attrs[k] for k in ("first", "count", "shift"))
+    for source, first, count, shift in zip(sources, *pieces, strict=True):
         lay = FeatureMapLayout(*_shape(source))
         for group in range(-(-c // lay.group)):
             channels = min(lay.group, c - group * lay.group)
             bits = asm.q.weight_bits
-            layer = move_layer((channels, count, w), (0, 0), "none", 0, framed=False, weight_bits=bits)
+            layer = move_layer((channels, count, w), (shift, 0), "none", zero_point, framed=False, weight_bits=bits)
             there = group * lay.channel_lines + first * lay.row_lines
             here = group * whole.channel_lines + at * whole.row_lines
             asm.conv(layer, source, out, None, None, source_line=there, target_line=here)

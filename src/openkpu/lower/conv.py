@@ -218,6 +218,11 @@ def _strided(
         return None
     _, row, col, row_slack, col_slack = choice
     ph, pw = x.physical
+    if row // 2 + oh == ph // 2 + 1 and ph % 2 and col // 2 + ow <= pw // 2:
+        tall = moves.taller(ctx, x, w.shape[0], 3 if max(w.shape[2:]) > 1 else 1, size, stem)
+        if tall is None:
+            return None
+        x, ph = tall, ph + 1
     if row // 2 + oh > ph // 2 or col // 2 + ow > pw // 2:
         return None
     k = _in_window(w, row_slack, col_slack)

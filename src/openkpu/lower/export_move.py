@@ -50,11 +50,11 @@ def kpu_rows(node: Node, emit: Emitter) -> None:
     """Rows of one map, or of several, one below the other."""
     out, a = node.output.name, node.attrs
     parts = []
-    for t, first, count in zip(node.inputs, a["first"], a["count"], strict=True):
-        values = {"starts": [first], "ends": [first + count], "axes": [2]}
-        ends = [emit.const(f"{out}.{n}", np.array(v, np.int64)) for n, v in values.items()]
+    for t, first, count, shift in zip(node.inputs, a["first"], a["count"], a["shift"], strict=True):
+        pads = [0, 0, -first - shift, 0, 0, 0, first + count + shift - t.shape[2], 0]
+        edges = emit.const(f"{out}.edges", np.array(pads, np.int64))
         parts.append(out if len(node.inputs) == 1 else emit.temp(out))
-        emit.node("Slice", [t.name, *ends], [parts[-1]])
+        emit.node("Pad", [t.name, edges], [parts[-1]])
     if len(parts) > 1:
         emit.node("Concat", parts, [out], axis=2)
 

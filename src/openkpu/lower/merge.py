@@ -240,6 +240,7 @@ def _one_below_the_other(ctx: Context, node: Node) -> bool:
         node.output.name,
         first=tuple(v.top for v in views),
         count=tuple(v.height for v in views),
+        shift=(0,) * len(views),
     )
     ctx.spent += on_kpu
     ctx.values[id(node.output)] = View(rows, 0, first.left, out[2], out[3])

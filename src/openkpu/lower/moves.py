@@ -13,7 +13,7 @@ import numpy as np
 
 from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS
+from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, ai_ram
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower.byte_move import Bytes, move
@@ -134,6 +134,29 @@ def shifted(ctx: Context, v: View, to: View, stem: str) -> View | None:
     if us > price.cpu_cut_us(size, (v.channels, *v.size), version=ctx.target.version):
         return None
     return to.on(emit(ctx, v.tensor, steps, f"{stem}.shifted"))
+
+
+def taller(ctx: Context, v: View, oc: int, kernel: int, size: tuple[int, int], stem: str) -> View | None:
+    """Return the picture in a map that has one row of zeros more, so that a stride of 2 reaches its last row.
+
+    ``oc``, ``kernel``, ``size`` are those of the layer with the stride: it then works on the whole map.
+    """
+    (h, w), c, version = v.physical, v.channels, ctx.target.version
+    tall = LayerShape(c, (h + 1, w), oc, ((h + 1) // 2, w // 2), pool="left_top2")
+    if v.step != 1 or h < 2 * MIN_SIZE or ai_ram(tall) is not None:
+        return None
+    pieces = (h + 1 - MIN_SIZE, MIN_SIZE)
+    rows = sum(price.kpu_rows_us(c, n, w, version=version) for n in pieces)
+    large = price.kpu_layer_us(c, h + 1, w, oc, kernel=kernel, depthwise=False, version=version)
+    small = price.kpu_layer_us(c, *size, oc, kernel=kernel, depthwise=False, version=version)
+    on_cpu = price.cpu_pool_us(c * h * w, c * size[0] * size[1], 1, width=size[1], version=version)
+    if rows + large - small > on_cpu:
+        return None
+    ctx.spent += rows
+    attrs = {"first": (0, h - MIN_SIZE), "count": pieces, "shift": (0, 1)}
+    t = ctx.emit("KpuRows", [v.tensor, v.tensor], (1, c, h + 1, w), f"{stem}.taller", **attrs)
+    whole = v.left == 0 and v.width == w and v.top == 0 and v.height == h
+    return replace(v, tensor=t, clean=v.clean or whole)
 
 
 def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes], View] | None:

@@ -15,7 +15,8 @@ KpuMove              x                  bytes to other places, exactly: shift (o
                                         (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
                                         width of the result, or None: 0.0 outside), touched (whether something of the
                                         kept part lies outside the picture)
-KpuRows              x...               first (a row of each input), count (rows taken from it): one below the other
+KpuRows              x...               first (a row of each input), count (rows taken from it), shift (rows by which
+                                        they are moved up, 0 or 1; then the last is 0.0): one below the other
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0

@@ -46,7 +46,7 @@ def lower_slice(ctx: Context, node: Node) -> None:
     on_kpu = price.kpu_rows_us(v.channels, h, v.physical[1], version=version)
     if v.step == 1 and w == v.width and h >= MIN_SIZE and on_kpu < on_cpu:
         rows = ctx.emit("KpuRows", [v.tensor], (1, v.channels, h, v.physical[1]), node.output.name,
-                        first=(part.top,), count=(h,))  # fmt: skip
+                        first=(part.top,), count=(h,), shift=(0,))  # fmt: skip
         ctx.values[id(node.output)] = View(rows, 0, v.left, h, w)
         ctx.spent += on_kpu
         how = "rows copied within AI RAM, a group of channels at a time"

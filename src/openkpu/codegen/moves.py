@@ -36,7 +36,12 @@ def kpu_rows(asm: Assembler, node: Node) -> None:
     if not asm.actions:
         # the first layer of a kmodel says what the picture is, so it reads it whole
         copy = Buffer(Memory.AI, DType.U8, sources[0].shape, f"{sources[0].name}.copy")
-        _run(asm, move_layer(_shape(sources[0]), (0, 0), "none", 0, framed=False, weight_bits=asm.q.weight_bits), sources[0], copy)
+        _run(
+            asm,
+            move_layer(_shape(sources[0]), (0, 0), "none", 0, framed=False, weight_bits=asm.q.weight_bits),
+            sources[0],
+            copy,
+        )
         sources = [copy if b is sources[0] else b for b in sources]
     c, height, w = node.output.shape[1:]
     out = asm.forms[id(node.output), Domain.AI] = asm.buffer(Memory.AI, DType.U8, (c, height, w), node.output)

@@ -1,4 +1,4 @@
-"""Prices for the lowering: microseconds at the default clocks on the runtime of a kmodel version, from ``kpu``, ``cpu``.
+"""Prices for the lowering: microseconds at the default clocks on a kmodel version's runtime, from ``kpu`` and ``cpu``.
 
 The lowering asks when a layer can run in several ways, and ``kpu check`` adds the answers up. The passes before it do
 not know the version; they ask for V3, the default.

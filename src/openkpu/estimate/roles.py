@@ -17,7 +17,7 @@ from openkpu.k210 import CPU_HZ, KPU_HZ
 from openkpu.kmodel import operators as ops
 from openkpu.kmodel import operators_v5 as v5
 from openkpu.kmodel import program as v3
-from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
+from openkpu.kmodel.program import KpuConv, Memory, Operand, Program
 
 CONVERSIONS: Final = (
     v3.Dequantize, v3.ChannelwiseDequantize, v3.KpuDownload, ops.DequantizeTensor, v5.AffineDequantize, v5.Convert,
@@ -71,9 +71,7 @@ def copies(program: Program) -> set[int]:
     return found
 
 
-def split(
-    program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: float = CPU_HZ / 1e6
-) -> CpuSplit:
+def split(program: Program, *, kpu_mhz: float = KPU_HZ / 1e6, cpu_mhz: float = CPU_HZ / 1e6) -> CpuSplit:
     """Price a forward pass and split the CPU's part."""
     inputs = [input_cost(o, program.version, cpu_mhz=cpu_mhz) for o in program.inputs]
     times = [step_cost(s, program.version, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz).time for s in program.steps]
@@ -87,7 +85,7 @@ def split(
 
 
 def _sum(times: Sequence[Estimate]) -> Estimate:
-    return total(times) if times else NOTHING
+    return total(list(times)) if times else NOTHING
 
 
 def _span(o: Operand) -> Span:
@@ -106,9 +104,7 @@ def _without(a: Span, written: list[Span]) -> list[Span]:
             rest
             for p in parts
             for rest in (
-                [p]
-                if not _overlap(p, b)
-                else [s for s in ((p[0], p[1], b[1]), (p[0], b[2], p[2])) if s[1] < s[2]]
+                [p] if not _overlap(p, b) else [s for s in ((p[0], p[1], b[1]), (p[0], b[2], p[2])) if s[1] < s[2]]
             )
         ]
     return parts

@@ -171,10 +171,8 @@ def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes]
         return None
     oh, ow = node.output.shape[2:]
     first = v.top - pads[0], v.left - pads[1]
-    if s == 1:
-        pools = ["max2s1"] * (k - 1)
-    else:
-        pools = ["max2s1"] * (k % 2) + ["max2"] + ["max2s1"] * ((k - 2) // 2)
+    halves = ["max2s1"] * (k % 2) + ["max2"] + ["max2s1"] * ((k - 2) // 2)
+    pools = halves if s == 2 else ["max2s1"] * (k - 1)
     halving = pools.index("max2") if s == 2 else len(pools) - 1
     shifts = [(0, 0)] * len(pools)
     dy, dx = (_align(f, s) for f in first)
@@ -187,11 +185,8 @@ def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes]
         return None
     begin = tuple((f - _align(f, s)) // s for f in first)
     physical = v.physical[0] // s, v.physical[1] // s
-    if (
-        begin[0] + oh > physical[0]
-        or begin[1] + ow > physical[1]
-        or not ctx.pool_fits(v.physical, f"max2{'s1' * (s == 1)}")
-    ):
+    fits = ctx.pool_fits(v.physical, "max2s1" if s == 1 else "max2")
+    if begin[0] + oh > physical[0] or begin[1] + ow > physical[1] or not fits:
         return None
     last = first[0] + (oh - 1) * s + k, first[1] + (ow - 1) * s + k
     around = (

@@ -79,6 +79,15 @@ POOLS: Final[dict[str, tuple[int, int, int]]] = {
 """Pooling kinds of the KPU by name: register value, stride, window size."""
 
 
+UNIT_SHIFT: Final = 6
+UNIT: Final = 1 << UNIT_SHIFT
+"""The weight of a map's own pixel in a layer that moves bytes; its activation divides by it."""
+FRAME_WEIGHT: Final = 255 - UNIT
+"""The weight of the frame that tells such a layer what to keep."""
+MOVING_WEIGHTS: Final = (0, 1, UNIT, FRAME_WEIGHT)
+"""The weights of such layers."""
+
+
 class Domain(Enum):
     """Where an operator wants its input."""
 

@@ -149,6 +149,5 @@ def snr_style(db: float) -> str:
 
 def cpu_split(copies_us: float, operators_us: float, whole_us: float) -> str:
     """Say which of the CPU's work every model pays and which the model's design could change."""
-    return (
-        f"{percent(copies_us, whole_us)} input and output copies, {percent(operators_us, whole_us)} operators on the CPU"
-    )
+    copies, operators = percent(copies_us, whole_us), percent(operators_us, whole_us)
+    return f"{copies} input and output copies, {operators} operators on the CPU"

@@ -123,7 +123,7 @@ def _rows_of(a: Operand, b: Operand) -> bool:
     c, h, w = rows.shape[-3:]
     lay = FeatureMapLayout(*whole.shape[-3:])
     line, beside = divmod((rows.start - whole.start) // 64, lay.row_lines)
-    inside = 0 <= rows.start - whole.start and line % lay.height + h <= lay.height
+    inside = rows.start >= whole.start and line % lay.height + h <= lay.height
     return w == lay.width and c <= lay.group and not beside and inside
 
 

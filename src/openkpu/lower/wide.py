@@ -131,7 +131,7 @@ def copies(node: Node, w: Array, size: tuple[int, int]) -> dict[tuple[int, int],
 
 
 def _offsets(taps: int, dilation: int, size: int) -> list[tuple[int, int, int]]:
-    """Return (tap, shift, tap of the shifted copy) of a kernel's rows or columns, but of those that only meet padding."""
+    """Return (tap, shift, tap of the shifted copy) of a kernel's rows or columns that do not only meet padding."""
     centre = (taps - 1) * dilation // 2
     return [(i, *_split(i * dilation - centre)) for i in range(taps) if abs(i * dilation - centre) < size]
 

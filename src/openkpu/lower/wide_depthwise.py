@@ -43,7 +43,7 @@ class Plan:
 
 
 def plan(ctx: Context, node: Node, x: View, w: Array) -> Plan:
-    """Return the cheapest way; ``UnsupportedError`` E212 where there is none or the target's CPU is the better place."""
+    """Return the cheapest way; E212 where there is none or the target's CPU is the better place."""
     kernels = wide.copies(node, w, x.size)
     found = _cheapest(node, x, kernels)
     if found is None:

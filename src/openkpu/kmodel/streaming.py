@@ -2,7 +2,7 @@
 
 Read in MaixPy's library: the first 4 KiB of the file are read into a buffer of 4096 + 256 bytes, and the table of
 layers is taken from there however long it is; a table that is longer makes the loader read what happens to lie behind
-the buffer. Then come the scratch buffer and one buffer (two with ``is_dual_buf``) of the largest layer body + 256 bytes.
+the buffer. Then come the scratch buffer and one or two (``is_dual_buf``) buffers of the largest layer body + 256 bytes.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
 from openkpu.kmodel.firmware import Firmware, choose_version
 from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.program import KpuConv
-from openkpu.kmodel.streaming import Streaming, streaming
+from openkpu.kmodel.streaming import Streaming, most_layers, streaming
 from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
+from openkpu.lower.streamed import lower_to_fit
 from openkpu.passes import canonicalize
 from openkpu.quantize import given, ranges, search
 from openkpu.quantize.params import QParams
@@ -241,7 +242,7 @@ def front_end(
         first = graph.inputs[0].name
         graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
     canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph, target=targets.target(target))
+    lowered, decisions = lower_to_fit(graph, targets.target(target), most_layers(len(graph.outputs)))
     return graph, lowered, decisions
 
 

@@ -143,6 +143,9 @@ class Assembler:
         """Some channels of a map: the same bytes."""
         whole = self.get(node.inputs[0], Domain.AI)
         first = FeatureMapLayout(node.attrs["first"], *node.output.shape[2:]).bytes if node.attrs["first"] else 0
+        if id(whole) in self.slices:
+            whole, before = self.slices[id(whole)]
+            first += before
         part = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
         self.slices[id(part)] = whole, first
         return part

@@ -27,28 +27,31 @@ _MHZ: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What some KPU layers take: microseconds, and bytes of the file."""
+    """What some KPU layers take: microseconds, bytes of the file, and how many they are."""
 
     us: float = 0.0
     bytes: int = 0
+    count: int = 0
 
     def __add__(self, other: Layers) -> Layers:
-        return Layers(self.us + other.us, self.bytes + other.bytes)
+        return Layers(self.us + other.us, self.bytes + other.bytes, self.count + other.count)
 
     def __mul__(self, times: int) -> Layers:
-        return Layers(self.us * times, self.bytes * times)
+        return Layers(self.us * times, self.bytes * times, self.count * times)
 
-    @property
-    def cost(self) -> float:
-        """Microseconds with those that the file takes to be streamed from flash: bytes of RAM are dear as well."""
-        return self.us + self.bytes / (FLASH_MHZ * FLASH_BITS / 8 * FLASH_SHARE)
+    def cost(self, each: float = 0.0) -> float:
+        """Microseconds with those that the file takes to be streamed from flash: bytes of RAM are dear as well.
+
+        ``each``: what a layer more is worth, in microseconds.
+        """
+        return self.us + self.bytes / (FLASH_MHZ * FLASH_BITS / 8 * FLASH_SHARE) + self.count * each
 
 
 def kpu_layer(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool) -> Layers:
     """Return time and bytes of one KPU layer with 8-bit weights; (c, h, w) is the input."""
     weights = kernel**2 * oc * (1 if depthwise else c)
     us = kpu_layer_us(c, h, w, oc, kernel=kernel, depthwise=depthwise)
-    return Layers(us, weights + BATCH_NORM_BYTES * oc + LAYER_BYTES)
+    return Layers(us, weights + BATCH_NORM_BYTES * oc + LAYER_BYTES, 1)
 
 
 def wide_depthwise(c: int, h: int, w: int, copies: int) -> Layers:
@@ -57,10 +60,14 @@ def wide_depthwise(c: int, h: int, w: int, copies: int) -> Layers:
     return shift * (copies - 1) + kpu_layer(copies * c, h, w, c, kernel=3, depthwise=False)
 
 
-def wide_depthwise_in_four(c: int, h: int, w: int, copies: int) -> Layers:
-    """The same in four layers: copies, shift, taps, sum."""
-    n = copies * c
-    ends = kpu_layer(c, h, w, n, kernel=1, depthwise=False) + kpu_layer(n, h, w, c, kernel=1, depthwise=False)
+def wide_depthwise_in_four(c: int, h: int, w: int, copies: int, share: int = 0) -> Layers:
+    """The same in four layers: copies, shift, taps, sum; first and last for ``share`` channels at a time (0: all)."""
+    n, step = copies * c, share or c
+    ends = Layers()
+    for some in {step: c // step, c % step: 1}.items():
+        if all(some):
+            one = kpu_layer(some[0], h, w, copies * some[0], kernel=1, depthwise=False)
+            ends += (one + kpu_layer(copies * some[0], h, w, some[0], kernel=1, depthwise=False)) * some[1]
     return ends + kpu_layer(n, h, w, n, kernel=3, depthwise=True) * 2
 
 

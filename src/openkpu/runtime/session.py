@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,10 +18,11 @@ from openkpu.kpu import reference
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import KpuLayer
 from openkpu.kpu.monitor import Monitor
-from openkpu.runtime import steps
+from openkpu.runtime import plan, steps
 from openkpu.runtime.checks import Checker, Finding
 from openkpu.runtime.memories import Engine, Rounding, get, put
 
+Run = Callable[[], object]
 Trace = Callable[[int, Step, NDArray[Any]], None]
 """``trace(index, step, array)`` gets a copy of each step's result, a KPU layer's as uint8 (c, h, w) from AI RAM."""
 
@@ -93,12 +95,19 @@ class Session:
             Memory.OUTPUT: np.zeros(program.output_bytes, np.uint8),
         }
         self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
-        self._bound = self._bind() if engine == "native" and not check else {}
+        self._steps: list[list[Run]] = []  # what runs each step, once somebody has watched
+        self._calls: list[Run] = []  # what runs all steps, once nobody has
 
-    def _bind(self) -> dict[int, Callable[[], object]]:
-        """Step -> what runs it on these memories, for the steps that native kernels can do."""
-        found = {i: steps.bind(self, step, self.program.version) for i, step in enumerate(self.program.steps)}
-        return {i: run for i, run in found.items() if run is not None}
+    def _bind(self, index: int) -> list[Any]:
+        """What runs a step on these memories in turn: native operators, or functions."""
+        step = self.program.steps[index]
+        if not isinstance(step, KpuConv):
+            return steps.bind(self, step, self.program.version)
+        layers = self._layers[index]
+        return [
+            native.bound_layer(layer, self.ai, threads=self.threads, out=out)
+            for layer, out in zip(layers, self._outs(step, layers), strict=True)
+        ]
 
     def ram(self, memory: Memory) -> NDArray[np.uint8]:
         """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""
@@ -117,12 +126,31 @@ class Session:
         checker = Checker(self.program) if self.check else None
         for operand, array in zip(self.program.inputs, inputs, strict=True):
             put(self, operand, array)
+        if self.engine == "reference" or self.check:
+            self._run_checked(checker, trace)
+        elif trace is None:
+            if not self._calls:
+                self._calls = plan.build(self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))])
+            for call in self._calls:
+                call()
+        else:
+            if not self._steps:
+                self._steps = [[getattr(run, "run", run) for run in self._bind(i)] for i in range(len(self.program.steps))]
+            for index, (step, runs) in enumerate(zip(self.program.steps, self._steps, strict=True)):
+                for run in runs:
+                    run()
+                trace(index, step, steps.result(self, step))
+        if checker is not None:
+            checker.finish()
+            self.findings = checker.findings
+        return [get(self, operand).copy() for operand in self.program.outputs]
+
+    def _run_checked(self, checker: Checker | None, trace: Trace | None) -> None:
+        """Run step by step with the specification, or with the eyes of a checker."""
         for index, step in enumerate(self.program.steps):
             if checker is not None:
                 checker.before(index, step)
-            if (bound := self._bound.get(index)) is not None:
-                bound()
-            elif isinstance(step, KpuConv):
+            if isinstance(step, KpuConv):
                 monitor = Monitor() if checker is not None else None
                 self._run_kpu(index, step, monitor)
                 if checker is not None and monitor is not None:
@@ -133,28 +161,20 @@ class Session:
                 checker.after(index, step)
             if trace is not None:
                 trace(index, step, steps.result(self, step))
-        if checker is not None:
-            checker.finish()
-            self.findings = checker.findings
-        return [get(self, operand).copy() for operand in self.program.outputs]
 
     def _run_kpu(self, index: int, step: KpuConv, monitor: Monitor | None) -> None:
-        # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
         layers = self._layers[index]
-        outs: list[NDArray[np.uint8] | None] = [None] * len(layers)
-        if step.main_output is not None:
-            outs = list(get(self, step.main_output).reshape(len(layers), *step.layer.output_shape))
-        for layer, out in zip(layers, outs, strict=True):
-            if self.engine == "native":
-                native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
-                if len(layers) == 1 and not self.check:
-                    run = native.bound_layer(layer, self.ai, threads=self.threads, out=out)
-                    if run is not None:
-                        self._bound[index] = run
-                continue
+        for layer, out in zip(layers, self._outs(step, layers), strict=True):
             dense = reference.run_layer(layer, self.ai, monitor=monitor)
             if out is not None:
                 out[:] = dense
+
+    def _outs(self, step: KpuConv, layers: tuple[KpuLayer, ...]) -> list[NDArray[np.uint8] | None]:
+        """Where each picture's result goes in main RAM."""
+        # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
+        if step.main_output is None:
+            return [None] * len(layers)
+        return list(get(self, step.main_output).reshape(len(layers), *step.layer.output_shape))
 
 
 def _layers(step: KpuConv) -> tuple[KpuLayer, ...]:

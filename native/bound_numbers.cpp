@@ -39,8 +39,9 @@ int64_t quantize_row(const float* from, T* to, int64_t n, float multiplier, floa
 }
 
 template <typename T>
-void quantize_as(const View& src, const View& dst, float multiplier, float offset) {
+void quantize_as(View src, View dst, float multiplier, float offset) {
     constexpr float low = std::numeric_limits<T>::min(), high = std::numeric_limits<T>::max();
+    sort_dimensions(src, dst);
     const Loops<2> loops({&src, &dst});
     const int64_t s = loops.stride[0][loops.rank - 1], d = loops.stride[1][loops.rank - 1];
     const auto one = [=](float x) {
@@ -61,7 +62,8 @@ void quantize_as(const View& src, const View& dst, float multiplier, float offse
 }
 
 template <typename T>
-void dequantize_as(const View& src, const View& dst, float multiplier, float offset) {
+void dequantize_as(View src, View dst, float multiplier, float offset) {
+    sort_dimensions(src, dst);
     const Loops<2> loops({&src, &dst});
     const int64_t s = loops.stride[0][loops.rank - 1], d = loops.stride[1][loops.rank - 1];
     loops.run({src.data, dst.data}, [=](char** p, int64_t n) {

@@ -10,129 +10,152 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from openkpu.kmodel.program import Memory, Operand, Program, Step
+from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
+from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.runtime import boxes, steps, v5_native
 from openkpu.runtime.memories import Memories, get
-from openkpu.runtime.v5_fusion import BYTES, Knowledge, Move, moves
+from openkpu.runtime.v5_fusion import BYTES, Knowledge, Move, Source, moves
 
 Array = NDArray[Any]
 Run = Callable[[], object]
-Span = tuple[int, int]
+Make = Callable[[], list[Any]]
+
+MAX_RANK: Final = 8
+"""Dimensions that the native operators take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``make`` gives what runs it; ``reads`` and ``writes`` are spans of addresses. ``fills``: every byte is written."""
+    """``make`` gives what runs it. It reads and writes every element of these arrays; with ``kept`` it runs in any case."""
 
-    make: Callable[[], list[Any]]
-    reads: list[Span]
-    writes: list[Span]
-    fills: bool = False
-
-
-def operand_view(m: Memories, operand: Operand) -> Array:
-    """An operand's memory: its elements, or of a feature map all bytes from the first to the last."""
-    return m.ai[operand.start : operand.stop] if operand.memory is Memory.AI else get(m, operand)
+    make: Make
+    reads: list[Array]
+    writes: list[Array]
+    kept: bool = False
 
 
-def build(m: Memories, program: Program, whole: list[Callable[[], list[Any]]]) -> list[Run]:
+def build(m: Memories, program: Program, whole: list[Make]) -> list[Run]:
     """Return what to call in turn. ``whole[i]`` gives what runs step i; native operators have a ``run`` method."""
     native = v5_native.kernels()
     if native is None or program.version != 5:
         return _calls(native, [run for make in whole for run in make()])
     known, actions = Knowledge(), list[Action]()
     for operand in program.inputs:
-        known.learn(operand_view(m, operand))
+        for array in _views(m, operand):
+            known.learn(array)
     for step, make in zip(program.steps, whole, strict=True):
         actions += _actions(native, known, m, step, make)
-    outputs = [boxes.extent(operand_view(m, operand)) for operand in program.outputs]
-    return _calls(native, [run for action in _needed(actions, outputs) for run in action.make()])
+    outputs = [array for operand in program.outputs for array in _views(m, operand)]
+    memories = [m.ai, m.main, m.ram(Memory.INPUT), m.ram(Memory.OUTPUT)]
+    return _calls(native, [run for action in _needed(actions, outputs, memories) for run in action.make()])
 
 
-def _actions(
-    native: ModuleType, known: Knowledge, m: Memories, step: Step, make: Callable[[], list[Any]]
-) -> list[Action]:
-    reads = [operand_view(m, x) for x in step.reads]
-    writes = [operand_view(m, x) for x in step.writes]
+def _views(m: Memories, operand: Operand) -> list[Array]:
+    """An operand's elements where they are."""
+    if operand.memory is Memory.AI:
+        return [view for view, _ in v5_native.feature_maps(m, operand)]
+    return [get(m, operand)]
+
+
+def _actions(native: ModuleType, known: Knowledge, m: Memories, step: Step, make: Make) -> list[Action]:
+    if isinstance(step, KpuConv):
+        # Its registers may name other places than those of a map in the usual layout.
+        known.forget(m.ai[step.output.start : step.output.stop] if _usual(step) else m.ai)
+        return [Action(make, [m.ai], [], kept=True)]
+    reads, writes = ([array for x in operands for array in _views(m, x)] for operands in (step.reads, step.writes))
     found = moves(known, m, step)
     actions = None if found is None else _by_moves(native, reads, found)
-    if actions is None:
-        fills = all(w.flags.c_contiguous and x.memory is not Memory.AI for w, x in zip(writes, step.writes, strict=True))
-        actions = [Action(make, [*map(boxes.extent, reads)], [*map(boxes.extent, writes)], fills)]
     for w in writes:
         known.forget(w)
     if found is None:
-        for w, operand in zip(writes, step.writes, strict=True):
-            if operand.memory is not Memory.AI:
-                known.learn(w)
-        return actions
-    for move in found:
-        kept = (s for s in move.sources if not any(boxes.overlap(s.array, w) for w in writes))
-        known.learn(move.target, kept)
-    return actions
+        for w in writes:
+            known.learn(w)
+    else:
+        for move in found:
+            known.learn(move.target, (s for s in move.sources if not any(boxes.overlap(s.array, w) for w in writes)))
+    return actions or [Action(make, reads, writes)]
+
+
+def _usual(step: KpuConv) -> bool:
+    """Whether a layer writes its result as feature maps usually lie, and nothing to main RAM."""
+    r, usual = step.layer.registers, FeatureMapLayout(*step.layer.output_shape)
+    given = r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr
+    return given == (usual.group, usual.row_lines, usual.channel_lines) and step.main_output is None
 
 
 def _by_moves(native: ModuleType, reads: list[Array], found: list[Move]) -> list[Action] | None:
     """The actions of a step by its moves, or None where running the step itself is as good, or needed."""
-    sources = [move.sources[0].array if move.sources else move.quantize[0] if move.quantize else None for move in found]
-    if any(s is None or boxes.overlap(s, move.target) for s in sources for move in found):
-        return None
-    if all(any(boxes.overlap(s, r) for r in reads) for s in sources if s is not None):
-        return None
-    makers = [_maker(native, move) for move in found]
-    if any(make is None for make in makers):
-        return None
-    return [
-        Action(make, [boxes.extent(source)], [boxes.extent(move.target)], move.target.flags.c_contiguous)
-        for make, source, move in zip(makers, sources, found, strict=True)
-        if make is not None and source is not None
-    ]
+    actions, gained = [], False
+    for move in found:
+        # Not from where the step writes: an action could find what another has left there.
+        sources = [s for s in move.sources if not any(boxes.overlap(s.array, other.target) for other in found)]
+        if sources:
+            array, make = sources[0].array, _maker(native, sources[0], move.target)
+        elif move.quantize is not None and not boxes.overlap(move.quantize[0], move.target):
+            array, *numbers = move.quantize
+            make = _quantizer(native, array, move.target, *numbers)
+        else:
+            return None
+        if make is None:
+            return None
+        gained = gained or not any(boxes.overlap(array, r) for r in reads)
+        actions.append(Action(make, [array], [move.target]))
+    return actions if gained else None
 
 
-def _maker(native: ModuleType, move: Move) -> Callable[[], list[Any]] | None:
-    """What makes the native operator of a move; None where there is none."""
-    target = move.target.squeeze()
-    if move.quantize is not None:
-        floats, multiplier, offset = move.quantize
-        return lambda: [native.quantize(floats.squeeze(), target, multiplier, offset)]
-    source = move.sources[0]
-    array = source.array.squeeze()
-    if target.ndim > 8:
+def _quantizer(native: ModuleType, floats: Array, target: Array, multiplier: float, offset: float) -> Make:
+    return lambda: [native.quantize(floats.squeeze(), target.squeeze(), multiplier, offset)]
+
+
+def _maker(native: ModuleType, source: Source, target: Array) -> Make | None:
+    """What makes the native operator that moves a source; None where there is none."""
+    array, target, table = source.array.squeeze(), target.squeeze(), source.table
+    if target.ndim > MAX_RANK:
         return None
-    if source.table is None or (source.table.dtype == np.uint8 and np.array_equal(source.table, BYTES)):
+    if table is None or (table.dtype == np.uint8 and np.array_equal(table, BYTES)):
         return lambda: [native.copy(array, target)]
-    if source.table.dtype == np.uint8:
-        table = source.table.tobytes()
-        return lambda: [native.lookup(array, table, target)]
-    if source.line is not None:
-        multiplier, offset = source.line
-        return lambda: [native.dequantize(array, target, multiplier, offset)]
+    if table.dtype == np.uint8:
+        return lambda: [native.lookup(array, table.tobytes(), target)]
+    if (line := source.line) is not None:
+        return lambda: [native.dequantize(array, target, *line)]
     return None
 
 
-def _needed(actions: list[Action], outputs: list[Span]) -> list[Action]:
+def _needed(actions: list[Action], outputs: list[Array], memories: list[Array]) -> list[Action]:
     """The actions that write something that a later one, or the caller, reads."""
-    live = sorted(outputs)
+    live = [(boxes.address(memory), np.zeros(memory.size, np.bool_)) for memory in memories]
+
+    def marks(array: Array) -> Array | None:
+        """The marks of an array's bytes; None for constants."""
+        where = boxes.address(array)
+        for first, flags in live:
+            if first <= where < first + flags.size:
+                if array.flags.c_contiguous:
+                    return flags[where - first : where - first + array.nbytes]
+                shape, strides = (*array.shape, array.itemsize), (*array.strides, 1)
+                return as_strided(flags[where - first :], shape, strides)
+        return None
+
+    def mark(arrays: list[Array], value: bool) -> None:
+        for array in arrays:
+            if (flags := marks(array)) is not None:
+                flags[...] = value
+
+    mark(outputs, True)
     kept = []
     for action in reversed(actions):
-        if not any(low < stop and first < high for low, high in action.writes for first, stop in live):
+        if not (action.kept or any(flags.any() for w in action.writes if (flags := marks(w)) is not None)):
             continue
         kept.append(action)
-        if action.fills:
-            for span in action.writes:
-                live = _without(live, span)
-        live += action.reads
+        mark(action.writes, False)
+        mark(action.reads, True)
     return kept[::-1]
-
-
-def _without(spans: list[Span], gone: Span) -> list[Span]:
-    low, high = gone
-    return [piece for a, b in spans for piece in ((a, min(b, low)), (max(a, high), b)) if piece[0] < piece[1]]
 
 
 def _calls(native: ModuleType | None, runs: list[Any]) -> list[Run]:

@@ -40,20 +40,32 @@ class Action:
     kept: bool = False
 
 
-def build(m: Memories, program: Program, whole: list[Make]) -> list[Run]:
-    """Return what to call in turn. ``whole[i]`` gives what runs step i; native operators have a ``run`` method."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to call in turn, and which memories, of AI RAM, main RAM and output buffers, have to be filled before."""
+
+    calls: list[Run]
+    filled: list[Array]
+
+
+def build(m: Memories, program: Program, whole: list[Make]) -> Plan:
+    """Plan a session's runs. ``whole[i]`` gives what runs step i; native operators have a ``run`` method."""
     native = v5_native.kernels()
+    memories = [m.ai, m.main, m.ram(Memory.OUTPUT)]
     if native is None or program.version != 5:
-        return _calls(native, [run for make in whole for run in make()])
+        return Plan(_calls(native, [run for make in whole for run in make()]), memories)
     known, actions = Knowledge(), list[Action]()
     for operand in program.inputs:
         for array in _views(m, operand):
             known.learn(array)
     for step, make in zip(program.steps, whole, strict=True):
         actions += _actions(native, known, m, step, make)
-    outputs = [array for operand in program.outputs for array in _views(m, operand)]
-    memories = [m.ai, m.main, m.ram(Memory.INPUT), m.ram(Memory.OUTPUT)]
-    return _calls(native, [run for action in _needed(actions, outputs, memories) for run in action.make()])
+    inputs, outputs = (
+        [array for operand in operands for array in _views(m, operand)]
+        for operands in (program.inputs, program.outputs)
+    )
+    kept, stale = _needed(actions, inputs, outputs, memories)
+    return Plan(_calls(native, [run for action in kept for run in action.make()]), stale)
 
 
 def _views(m: Memories, operand: Operand) -> list[Array]:
@@ -65,9 +77,15 @@ def _views(m: Memories, operand: Operand) -> list[Array]:
 
 def _actions(native: ModuleType, known: Knowledge, m: Memories, step: Step, make: Make) -> list[Action]:
     if isinstance(step, KpuConv):
-        # Its registers may name other places than those of a map in the usual layout.
-        known.forget(m.ai[step.output.start : step.output.stop] if _usual(step) else m.ai)
-        return [Action(make, [m.ai], [], kept=True)]
+        # Its registers may name other places than those of maps in the usual layout.
+        r = step.layer.registers
+        reads_usual = _usual(step.layer.input_shape, r.coef_group, r.row_switch_addr, r.channel_switch_addr)
+        target = (r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr)
+        writes_usual = _usual(step.layer.output_shape, *target) and step.main_output is None
+        writes = _views(m, step.output) if writes_usual else [m.ai]
+        for w in writes if writes_usual else [m.ai, m.main]:
+            known.forget(w)
+        return [Action(make, _views(m, step.input) if reads_usual else [m.ai], writes if writes_usual else [], kept=True)]
     reads, writes = ([array for x in operands for array in _views(m, x)] for operands in (step.reads, step.writes))
     found = moves(known, m, step)
     actions = None if found is None else _by_moves(native, reads, found)
@@ -82,11 +100,10 @@ def _actions(native: ModuleType, known: Knowledge, m: Memories, step: Step, make
     return actions or [Action(make, reads, writes)]
 
 
-def _usual(step: KpuConv) -> bool:
-    """Whether a layer writes its result as feature maps usually lie, and nothing to main RAM."""
-    r, usual = step.layer.registers, FeatureMapLayout(*step.layer.output_shape)
-    given = r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr
-    return given == (usual.group, usual.row_lines, usual.channel_lines) and step.main_output is None
+def _usual(shape: tuple[int, int, int], group: int, row_lines: int, channel_lines: int) -> bool:
+    """Whether registers describe a feature map as it usually lies."""
+    layout = FeatureMapLayout(*shape)
+    return (group, row_lines, channel_lines) == (layout.group, layout.row_lines, layout.channel_lines)
 
 
 def _by_moves(native: ModuleType, reads: list[Array], found: list[Move]) -> list[Action] | None:
@@ -127,8 +144,10 @@ def _maker(native: ModuleType, source: Source, target: Array) -> Make | None:
     return None
 
 
-def _needed(actions: list[Action], outputs: list[Array], memories: list[Array]) -> list[Action]:
-    """The actions that write something that a later one, or the caller, reads."""
+def _needed(
+    actions: list[Action], inputs: list[Array], outputs: list[Array], memories: list[Array]
+) -> tuple[list[Action], list[Array]]:
+    """The actions that write something that a later one, or the caller, reads; the memories read before anybody wrote."""
     live = [(boxes.address(memory), np.zeros(memory.size, np.bool_)) for memory in memories]
 
     def marks(array: Array) -> Array | None:
@@ -155,7 +174,9 @@ def _needed(actions: list[Action], outputs: list[Array], memories: list[Array]) 
         kept.append(action)
         mark(action.writes, False)
         mark(action.reads, True)
-    return kept[::-1]
+    mark(inputs, False)
+    stale = [memory for memory in memories if (flags := marks(memory)) is not None and flags.any()]
+    return kept[::-1], stale
 
 
 def _calls(native: ModuleType | None, runs: list[Any]) -> list[Run]:

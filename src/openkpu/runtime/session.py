@@ -96,7 +96,7 @@ class Session:
         }
         self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
         self._steps: list[list[Run]] = []  # what runs each step, once somebody has watched
-        self._calls: list[Run] = []  # what runs all steps, once nobody has
+        self._plan: plan.Plan | None = None  # what runs all steps, once nobody has
 
     def _bind(self, index: int) -> list[Any]:
         """What runs a step on these memories in turn: native operators, or functions."""
@@ -116,34 +116,42 @@ class Session:
     def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
 
+        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined, and
+        the memories then need not hold the values in between afterwards (``plan`` says how).
+
         ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
         1 (batch) is accepted. ``InputError`` E420 (number), E421 (dtype), E422 (shape).
         """
         inputs = check_inputs(self.program, arrays)
-        self.ai.fill(self.fill)
-        self.main.fill(self.fill)
-        self._ram[Memory.OUTPUT].fill(self.fill)
+        watched = trace is not None or self.check or self.engine == "reference"
+        if not watched and self._plan is None:
+            self._plan = plan.build(self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))])
+        everything = [self.ai, self.main, self._ram[Memory.OUTPUT]]
+        for memory in everything if watched or self._plan is None else self._plan.filled:
+            memory.fill(self.fill)
         checker = Checker(self.program) if self.check else None
         for operand, array in zip(self.program.inputs, inputs, strict=True):
             put(self, operand, array)
-        if self.engine == "reference" or self.check:
-            self._run_checked(checker, trace)
-        elif trace is None:
-            if not self._calls:
-                self._calls = plan.build(self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))])
-            for call in self._calls:
+        if self._plan is not None and not watched:
+            for call in self._plan.calls:
                 call()
+        elif self.engine == "native" and trace is not None and not self.check:
+            self._run_watched(trace)
         else:
-            if not self._steps:
-                self._steps = [[getattr(run, "run", run) for run in self._bind(i)] for i in range(len(self.program.steps))]
-            for index, (step, runs) in enumerate(zip(self.program.steps, self._steps, strict=True)):
-                for run in runs:
-                    run()
-                trace(index, step, steps.result(self, step))
+            self._run_checked(checker, trace)
         if checker is not None:
             checker.finish()
             self.findings = checker.findings
         return [get(self, operand).copy() for operand in self.program.outputs]
+
+    def _run_watched(self, trace: Trace) -> None:
+        """Run step by step, every step whole."""
+        if not self._steps:
+            self._steps = [[getattr(run, "run", run) for run in self._bind(i)] for i in range(len(self.program.steps))]
+        for index, (step, runs) in enumerate(zip(self.program.steps, self._steps, strict=True)):
+            for run in runs:
+                run()
+            trace(index, step, steps.result(self, step))
 
     def _run_checked(self, checker: Checker | None, trace: Trace | None) -> None:
         """Run step by step with the specification, or with the eyes of a checker."""

@@ -113,7 +113,12 @@ def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
 
 def _from_curve(expr: Expr, scale: float, zp: int, met: Met) -> list[Segment]:
     x, weight = met.points
-    return fit(x, expr(x) / scale + zp, weight)
+    target = expr(x) / scale + zp
+    finite = np.isfinite(target)
+    if not finite.all() and finite.any():
+        # beside the numbers that the function knows (a root, a logarithm) stands its nearest value
+        target = np.interp(x, x[finite], target[finite])
+    return fit(x, target, weight)
 
 
 def _encode(segments: list[Segment], unit: float) -> ActivationTable:

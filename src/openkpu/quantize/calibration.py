@@ -14,7 +14,7 @@ from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.export import full_name, pre_name
 from openkpu.quantize import domains
-from openkpu.quantize.nodes import Reading, apply_taps, as_map, reading, saturates
+from openkpu.quantize.nodes import Reading, apply_taps, as_map, inside, reading, saturates
 from openkpu.quantize.params import QParams
 from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
@@ -80,19 +80,19 @@ def calibrate(
     watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + [*pre.values(), *full.values()]
     session = FloatSession(graph, watch, threads=threads)
     count = len(samples)
-    stats = {i: Statistics(full.get(i, t).shape, count) for i, t in own.items()}
-    pre_stats = {id(n): Statistics(pre[id(n)].shape, count) for n in curved}
+    stats = {i: Statistics(_inside_shape(t.producer, full.get(i, t).shape), count) for i, t in own.items()}
+    pre_stats = {id(n): Statistics(_inside_shape(n, pre[id(n)].shape), count) for n in curved}
     readers = {reading(n): n for n in convs}
     kept = min(count, CORRECTION_PICTURES)
-    taps = {key: np.empty((kept, key[-1], *n.inputs[1].shape[2:])) for key, n in readers.items()}
-    nothing = {key: np.zeros(key[-1]) for key in readers}
+    taps = {key: np.empty((kept, key.channels, *n.inputs[1].shape[2:])) for key, n in readers.items()}
+    nothing = {key: np.zeros(key.channels) for key in readers}
     outputs: list[list[Array]] = [[] for _ in graph.outputs]
     for i, sample in enumerate(samples):
         x = real_input(graph, input_params, sample)
         values = session.run({graph.inputs[0].name: x})
         values[graph.inputs[0].name] = x
-        finite = [stats[key].add(values[full.get(key, t).name]) for key, t in own.items()]
-        finite += [pre_stats[id(n)].add(values[pre[id(n)].name]) for n in curved]
+        finite = [stats[key].add(inside(t.producer, values[full.get(key, t).name])) for key, t in own.items()]
+        finite += [pre_stats[id(n)].add(inside(n, values[pre[id(n)].name])) for n in curved]
         if not (all(finite) and all(np.isfinite(values[t.name]).all() for t in graph.outputs)):
             raise InputError(
                 "E417",
@@ -102,7 +102,7 @@ def calibrate(
                 fix="check the model's weights, and mean and std of the input",
             )
         for key, n in readers.items() if i < kept else ():
-            v = as_map(n, values[n.inputs[0].name])
+            v = inside(n, as_map(n, values[n.inputs[0].name]))
             tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], nothing[key], taps[key][i])
         for store, t in zip(outputs, graph.outputs, strict=True):
             store.append(values[t.name])
@@ -115,6 +115,10 @@ def calibrate(
         pre_samples,
         [np.stack(o) for o in outputs],
     )
+
+
+def _inside_shape(node: Node | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return inside(node, np.broadcast_to(np.float32(0), shape)).shape
 
 
 def _first_broken(values: dict[str, Array]) -> str:

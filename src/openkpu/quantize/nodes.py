@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +23,26 @@ def apply_taps(node: Node, w: NDArray[Any], means: NDArray[np.float64]) -> NDArr
     return np.asarray(w.reshape(len(w), -1).astype(np.float64) @ means.reshape(-1))
 
 
-Reading = tuple[int, int, int, int, int, int]
+class Reading(NamedTuple):
+    """What tells the inputs of KPU layers' taps apart: the parts of a split layer share them."""
+
+    tensor: int
+    """Its id."""
+    kernel: int
+    step: int
+    column: int
+    first: int
+    channels: int
+    picture: tuple[int, int, int, int] | None
 
 
 def reading(node: Node) -> Reading:
-    """Return what tells the inputs of a KPU layer's taps apart: the parts of a split layer share them.
-
-    The id of the tensor, the kernel, the step and first column of the positions, the first channel, their number.
-    """
+    """Return what the taps of a KPU layer read."""
     w = node.inputs[1]
     channels = node.inputs[0].shape[1] if node.attrs["depthwise"] else w.shape[1]
     offset = node.attrs["offset"] if node.attrs["vector"] else 0
-    return id(node.inputs[0]), w.shape[2], *positions(node.attrs["pool"]), offset, channels
+    step, column = positions(node.attrs["pool"])
+    return Reading(id(node.inputs[0]), w.shape[2], step, column, offset, channels, node.attrs.get("picture"))
 
 
 def saturates(fn: Expr | None) -> bool:
@@ -50,6 +58,19 @@ def as_map(node: Node, x: Array) -> Array:
         return x
     first = node.attrs["offset"]
     return x[:, first : first + node.inputs[1].shape[1]].reshape(len(x), -1, 1, 1)
+
+
+def inside(node: Node | None, x: Array) -> Array:
+    """Return the part of a layer's input or output maps (N, C, H, W) that belongs to its picture; the rest is nobody's.
+
+    A vector, and what no layer made, is all picture.
+    """
+    picture = node.attrs.get("picture") if node is not None and node.op == "KpuConv" else None
+    if node is None or picture is None:
+        return x
+    top, left, height, width = picture
+    scale = x.shape[2] // node.output.shape[2]
+    return x[:, :, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
 
 
 def make_table(fn: Expr, pin: QParams, pout: QParams) -> bytes:

@@ -33,7 +33,9 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
         "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
-        "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen",
+        "compiled": "k210 kmodel api graph estimate lower quantize codegen",
+        "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen "
+        "compiled",
         "convert": "errors kmodel api lower codegen",
         # The board's flash: packages, images, the serial port.
         "flash": "errors files extras k210 kmodel api",

@@ -54,7 +54,8 @@ class Met:
 def build(fn: Expr | None, scale: float, zero_point: int, unit: float, met: Met, *, measured: bool = True) -> TableFit:
     """Return the table for ``y = fn(v / unit) / scale + zero_point``.
 
-    ``unit`` is the number of batch-norm units of the real number 1. Not ``measured``: the distances stay NaN.
+    ``unit`` is the number of batch-norm units of the real number 1. Not ``measured``, for a trial: the distances stay
+    NaN, and curves are fitted at half the points.
     """
     expr = fn or X
     straight = pieces(expr)
@@ -62,7 +63,7 @@ def build(fn: Expr | None, scale: float, zero_point: int, unit: float, met: Met,
     if straight is not None and rising:
         segments = _from_pieces(straight, scale, zero_point)
     if straight is None or not rising or len(segments) > ACTIVATION_SEGMENTS:
-        segments = _from_curve(expr, scale, zero_point, met)
+        segments = _from_curve(expr, scale, zero_point, met, coarse=not measured)
     table = _encode(segments, unit)
     if not measured:
         return TableFit(table, math.nan, math.nan, len(segments))
@@ -111,8 +112,9 @@ def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
     return result
 
 
-def _from_curve(expr: Expr, scale: float, zp: int, met: Met) -> list[Segment]:
-    x, weight = met.points
+def _from_curve(expr: Expr, scale: float, zp: int, met: Met, *, coarse: bool) -> list[Segment]:
+    """Fit a curve; ``coarse``: at half the points, in a quarter of the time."""
+    x, weight = (part[::2] for part in met.points) if coarse else met.points
     target = expr(x) / scale + zp
     finite = np.isfinite(target)
     if not finite.all() and finite.any():

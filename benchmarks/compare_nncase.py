@@ -13,6 +13,7 @@ What nncase made is kept in DIR (default: build/nncase) and made anew only when 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -42,6 +43,8 @@ def compile_openkpu(job: Job, target: str, options: dict[str, Any]) -> Result:
     calibration = job.nchw(job.pictures("calib"))
     mean, std = list(job.mean), list(job.std)
     compiler = openkpu.compile  # imports it
+    for reader in ("onnx", "tflite", "caffe"):  # these are imported for the first file of their kind
+        importlib.import_module(f"openkpu.importers.{reader}")
     wall, cpu = time.perf_counter(), time.process_time()
     compiled = compiler(job.model, calibration=calibration, target=target, mean=mean, std=std, **options)
     result = Result(target=target, compile_s=time.perf_counter() - wall, compile_cpu_s=time.process_time() - cpu)

@@ -77,7 +77,7 @@ def run_layer(
 def bound_layer(
     layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, out: NDArray[np.uint8] | None = None
 ) -> Any:
-    """Return what runs a layer on these arrays, as often as wanted and without checks: a native operator, or a function.
+    """Return what runs a layer on these arrays as often as wanted, without checks: a native operator, or a function.
 
     Raises as ``run_layer`` does.
     """
@@ -89,9 +89,7 @@ def bound_layer(
     return packed.bind(ai_ram, threads, out)  # type: ignore[attr-defined]
 
 
-def _checked(
-    layer: KpuLayer, ai_ram: NDArray[np.uint8], threads: int, out: NDArray[np.uint8] | None, isa: str
-) -> str:
+def _checked(layer: KpuLayer, ai_ram: NDArray[np.uint8], threads: int, out: NDArray[np.uint8] | None, isa: str) -> str:
     """Check the arguments of a run; return the instruction set."""
     check_ai_ram(ai_ram)
     if out is not None:

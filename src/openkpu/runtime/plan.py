@@ -32,7 +32,7 @@ MAX_RANK: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``make`` gives what runs it. It reads and writes all elements of the arrays; with ``kept`` it runs in any case."""
+    """``make`` gives what runs it. It reads and writes all elements of the arrays; if ``kept`` it runs in any case."""
 
     make: Make
     reads: list[Array]

@@ -322,6 +322,14 @@ void tile(const Gemm& g, size_t vector) {
         int32_t* to = g.acc + i.value / P * g.acc_pitch + (vector + i.value % P) * kLanes;
         _mm512_storeu_si512(to, acc[i.value]);
     });
+    if constexpr (SINGLE) {
+        alignas(32) int32_t last[8];
+        _mm256_store_si256(reinterpret_cast<__m256i*>(last), single);
+        for (size_t q = 0; q < Q; ++q) {
+            const uint32_t sum = static_cast<uint32_t>(last[q]) + static_cast<uint32_t>(g.init[q]);
+            g.acc[q * g.acc_pitch + (vector + P) * kLanes] = static_cast<int32_t>(sum);
+        }
+    }
 }
 
 template <size_t Q>
@@ -335,7 +343,7 @@ void rows(const Gemm& g) {
             case 2: tile<2, Q>(g, begin); break;
             case 3: tile<3, Q>(g, begin); break;
             default:
-                if (g.single && g.ramps != nullptr && end == g.vectors) {
+                if (g.single && end == g.vectors) {
                     tile<3, Q, true>(g, begin);
                 } else {
                     tile<4, Q>(g, begin);

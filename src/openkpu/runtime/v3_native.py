@@ -1,4 +1,4 @@
-"""V3's commonest CPU steps by the native kernels, with their arrays bound once a session: the same bytes as ``v3_steps``."""
+"""V3's commonest CPU steps by the native kernels, with their arrays bound once a session: the bytes of ``v3_steps``."""
 
 from __future__ import annotations
 

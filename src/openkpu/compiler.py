@@ -214,7 +214,7 @@ def check(
     """
     version = targets.target(choose(target, firmware)[0])
     graph = _import(path, input_shapes, outputs)
-    canonicalize.run(graph)
+    canonicalize.run(graph, version=version.version)
     return lower(graph, target=version, refused=[])[1]
 
 
@@ -245,7 +245,7 @@ def front_end(
     if anew:
         first = graph.inputs[0].name
         graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
-    canonicalize.run(graph, dump)
+    canonicalize.run(graph, dump, version=targets.target(target).version)
     lowered, decisions = lower_to_fit(graph, targets.target(target), most_layers(len(graph.outputs)))
     return graph, lowered, decisions
 

@@ -172,9 +172,9 @@ def _note_pictures(ctx: Context) -> None:
     for views in seen.values():
         v = views[0]
         made = v.tensor.producer
-        if made is not None and made.op == "KpuConv" and all(v.place == u.place for u in views) and not v.is_whole:
-            part = v.spread_out()
-            made.attrs["picture"] = part.top, part.left, part.height, part.width
+        alike = v.step == 1 and not v.is_whole and all(v.place == u.place for u in views)
+        if made is not None and made.op == "KpuConv" and alike:
+            made.attrs["picture"] = v.top, v.left, v.height, v.width
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

@@ -25,7 +25,7 @@ from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.passes.split_many_channels import split_many_channels
 from openkpu.passes.write_out_norms import write_out_norms
 
-PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+PASSES: Final[tuple[Callable[..., None], ...]] = (
     planar_layout,
     fold_transpose,
     expand_conv_transpose,
@@ -45,13 +45,20 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
 )
 
 
-def run(graph: Graph, dump: Path | None = None) -> None:
-    """Apply all passes in place. With ``dump``, write ``NN_name.txt`` files there."""
+WITH_VERSION: Final = (expand_conv_transpose,)
+"""Passes that compare with what the target's runtime has on the CPU."""
+
+
+def run(graph: Graph, dump: Path | None = None, *, version: int = 3) -> None:
+    """Apply all passes in place, for a kmodel of this version. With ``dump``, write ``NN_name.txt`` files there."""
     if dump is not None:
         _make_folder(dump)
         (dump / "00_import.txt").write_text(text(graph))
     for i, step in enumerate(PASSES, 1):
-        step(graph)
+        if step in WITH_VERSION:
+            step(graph, version)
+        else:
+            step(graph)
         graph.validate()
         if dump is not None:
             (dump / f"{i:02d}_{step.__name__}.txt").write_text(text(graph))

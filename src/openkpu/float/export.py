@@ -171,7 +171,7 @@ for _op in (
     "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
-for _op in ("LeakyRelu", "Elu"):
+for _op in ("LeakyRelu", "Elu", "ThresholdedRelu"):
     exporter(_op)(simple(_op, "alpha"))
 exporter("HardSigmoid")(simple("HardSigmoid", "alpha", "beta"))
 exporter("Softmax")(simple("Softmax", "axis"))

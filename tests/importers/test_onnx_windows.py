@@ -82,12 +82,12 @@ def test_the_overhang_of_ceil_mode_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("op", "shape", "attrs", "weights"),
     [
-        ("Conv", (1, 3, 20), {}, (4, 3, 3)),
         ("Conv", (1, 3, 8, 8, 8), {}, (4, 3, 3, 3, 3)),
-        ("ConvTranspose", (1, 3, 20), {}, (3, 4, 3)),
-        ("MaxPool", (1, 3, 20), {"kernel_shape": [2]}, None),
+        ("Conv", (1, 3, 20), {}, (4, 3, 3, 3)),
+        ("ConvTranspose", (1, 3, 8, 8, 8), {}, (3, 4, 3, 3, 3)),
+        ("MaxPool", (1, 3, 8, 8, 8), {"kernel_shape": [2, 2, 2]}, None),
         ("MaxPool", (1, 3, 8, 8), {"kernel_shape": [2, 2], "dilations": [2, 2]}, None),
-        ("GlobalAveragePool", (1, 3, 20), {}, None),
+        ("GlobalAveragePool", (1, 3, 8, 8, 8), {}, None),
         ("Conv", (1, 3, 8, 8), {"pads": [-1, 0, 0, 0]}, (4, 3, 3, 3)),
         ("Conv", (1, 3, 2, 2), {}, (4, 3, 3, 3)),
         ("Conv", (1, 4, 8, 8), {}, (4, 3, 3, 3)),

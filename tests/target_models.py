@@ -70,6 +70,12 @@ def shuffle(b):
     return b.conv(b.reshape(b.transpose(t, 0, 2, 1, 3, 4), 1, 8, 8, 8), 4, 3)
 
 
+def reorg(b):
+    """Blocks of 2x2 pixels become channels."""
+    t = b.reshape(b.relu(b.conv(b.x, 8, 3)), 1, 8, 4, 2, 4, 2)
+    return b.conv(b.reshape(b.transpose(t, 0, 3, 5, 1, 2, 4), 1, 32, 4, 4), 4, 3)
+
+
 def reduced(b, op, axes, keep=True):
     t = b.conv(b.x, 4, 3)
     shape = tuple(1 if i in axes else d for i, d in enumerate(t.shape) if keep or i not in axes)
@@ -94,6 +100,7 @@ MODELS = {
     "matrix products": attention,
     "variance": variance,
     "shuffled channels": shuffle,
+    "blocks as channels": reorg,
     "NHWC in the middle": lambda b: b.transpose(b.transpose(b.conv(b.x, 4, 3), 0, 2, 3, 1), 0, 3, 2, 1),
     "softmax over channels": lambda b: b.softmax(b.conv(b.x, 5, 1), 1),
     "softmax over rows": lambda b: b.softmax(b.conv(b.x, 5, 1), 2),

@@ -176,6 +176,7 @@ for _op in ("LeakyRelu", "Elu", "ThresholdedRelu"):
 exporter("HardSigmoid")(simple("HardSigmoid", "alpha", "beta"))
 exporter("Softmax")(simple("Softmax", "axis"))
 exporter("Concat")(simple("Concat", "axis"))
+exporter("Gather")(simple("Gather", "axis"))
 exporter("LpNormalization")(simple("LpNormalization", "axis", "p"))
 exporter("SpaceToDepth")(simple("SpaceToDepth", "blocksize"))
 exporter("DepthToSpace")(simple("DepthToSpace", "blocksize", "mode"))

@@ -9,6 +9,7 @@ from typing import Final
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.channel_pad import channel_pad
+from openkpu.passes.choose_channels import choose_channels
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -35,6 +36,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    choose_channels,
     split_many_channels,
     split_large_depthwise,
     split_into_tiles,

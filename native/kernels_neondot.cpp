@@ -176,6 +176,7 @@ const Kernels kernels_neondot = {
     .depthwise = depthwise,
     .depthwise_lines = nullptr,
     .copy_rows = plain_copy_rows,
+    .move_rows = plain_move_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,

@@ -17,6 +17,7 @@ const Kernels kernels_portable = {
     .depthwise = plain_depthwise,
     .depthwise_lines = nullptr,
     .copy_rows = plain_copy_rows,
+    .move_rows = plain_move_rows,
     .add_scaled = plain_add_scaled,
     .ramp = plain_ramp,
     .table = plain_table,

@@ -1,6 +1,7 @@
 #include "parameters.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -89,16 +90,19 @@ int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 && a > 0); }
 
 // Fills in the quick way of a table for a channel whose sums lie in alu. With bn = floor(acc * scale) + add,
 //   t + bias = (bn - start) * slope + bias,   V = acc * (scale * slope) + (add - 1/2 - start) * slope + bias,
-// and |t + bias - V| <= |slope| / 2. v is V in single precision: |v - V| <= 2^-22 * (|v| + 2 * |b|) and a little. Where
-// |v| > 512 that changes nothing: the result is 0 or 255 either way, since b is bounded through the error.
+// and |t + bias - V| <= |slope| / 2. Let w be 2 * V (+ 1) in single precision: acc, b and the result are each rounded once, by
+// at most 2^-24 of the value, a by 3 * 2^-24 with its last bit, and |acc * a| <= |w| + |b| + 1. So w is wrong by less than
+// 2^-24 * 5 * (|w| + |b| + 1). Where |w| > 640 that changes nothing: the result is 0 or 255 either way. All this is scaled by
+// 2^bits, which is exact, and shifted up by half the margin.
 void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Range alu) {
     if (n.mul <= 0) return;
     const auto bn = [&](int64_t acc) { return ((acc * n.mul) >> n.shift) + n.add; };
     const double scale = static_cast<double>(n.mul) * power(n.shift);
-    double worst = 0;
+    constexpr int32_t never = std::numeric_limits<int32_t>::max();
+    double a[16], b[16], worst = 0, reach = 1024;
+    bool falling[16] = {};
     for (int k = 0; k < 16; ++k) {
-        q.edge[k] = std::numeric_limits<int32_t>::max();
-        q.a[k] = q.b[k] = 0, q.c[k] = 2;
+        q.edge[k] = never, a[k] = 0, b[k] = 0.5;
         if (k > table.edges) continue;
         const int64_t below = k == 0 ? bn(alu.low) : std::max(bn(alu.low), static_cast<int64_t>(table.edge[k - 1]) + 1);
         int64_t above = bn(alu.high);
@@ -106,23 +110,31 @@ void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Ra
             // bn > edge: the least such acc, less one
             const int64_t edge = static_cast<int64_t>(table.edge[k]);
             const int64_t least = ceil_div((edge - n.add + 1) << n.shift, n.mul) - 1;
-            q.edge[k] = static_cast<int32_t>(std::clamp<int64_t>(least, std::numeric_limits<int32_t>::min(),
-                                                                 std::numeric_limits<int32_t>::max()));
+            q.edge[k] = static_cast<int32_t>(std::clamp<int64_t>(least, std::numeric_limits<int32_t>::min(), never));
             above = std::min(above, edge);
         }
         if (below > above) continue;    // nothing of this channel gets here
+        b[k] = 2 * table.bias[k] + 0.5;
+        if (table.slope[k] == 0) continue;
         const double t0 = (static_cast<double>(below) - table.start[k]) * table.slope[k];
         const double t1 = (static_cast<double>(above) - table.start[k]) * table.slope[k];
-        const bool rising = std::min(t0, t1) >= 0;
-        if (!rising && std::max(t0, t1) > 0) return;
-        const double a = scale * table.slope[k];
-        const double b = (static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k] + (rising ? 0.5 : 0);
-        q.a[k] = static_cast<float>(a);
-        q.b[k] = static_cast<float>(b);
-        q.c[k] = rising ? 2.0F : 0.5F;
-        worst = std::max(worst, std::abs(table.slope[k]) / 2 + std::ldexp(1024 + 2 * std::abs(b), -22) + 1e-6);
+        falling[k] = std::min(t0, t1) < 0;
+        if (falling[k] && std::max(t0, t1) > 0) return;
+        a[k] = 2 * scale * table.slope[k];
+        b[k] = 2 * ((static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k]) + !falling[k];
+        worst = std::max(worst, std::abs(table.slope[k]) + std::ldexp(5 * (641 + std::abs(b[k])), -24) + 1e-6);
+        reach = std::max({reach, 2 * std::abs(t0) + 1024, 2 * std::abs(t1) + 1024});
     }
-    if (worst <= 1.0 / 32) q.tie = static_cast<float>(worst);
+    const int bits = std::min(12, 29 - std::ilogb(reach));      // the largest M fits an integer
+    if (worst > 1.0 / 32 || bits < 8) return;
+    const double half = std::ceil(std::ldexp(worst, bits)) + 1;
+    for (int k = 0; k < 16; ++k) {
+        const uint32_t raw = std::bit_cast<uint32_t>(static_cast<float>(std::ldexp(a[k], bits))) & ~1U;
+        q.a[k] = std::bit_cast<float>(falling[k] ? raw | 1U : raw);
+        q.b[k] = static_cast<float>(std::ldexp(b[k], bits) + half);
+    }
+    q.bits = bits;
+    q.margin = static_cast<int32_t>(2 * half + 1);
 }
 
 }  // namespace

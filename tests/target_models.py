@@ -82,6 +82,26 @@ def reduced(b, op, axes, keep=True):
     return b.op(op, [t], shape, axes=axes, keepdims=int(keep))
 
 
+def unit_vectors(b):
+    t = b.gemm(b.flatten(b.gap(b.relu(b.conv(b.x, 8, 3)))), 16)
+    norm = b.unary("Clip", b.op("ReduceL2", [t], (1, 1), axes=(1,), keepdims=1), min=1e-12, max=float("inf"))
+    return b.binary("Div", t, norm)
+
+
+def unit_pixels(b):
+    t = b.conv(b.x, 4, 3)
+    total = b.op("ReduceSum", [b.binary("Mul", t, t)], (1, 1, 8, 8), axes=(1,), keepdims=1)
+    return b.binary("Mul", t, b.unary("Reciprocal", b.unary("Sqrt", b.binary("Max", total, b.const(1e-12)))))
+
+
+def positions(b, op="ArgMax", axis=1, last=0):
+    x = b.conv(b.x, 6, 3)
+    shape = tuple(d for i, d in enumerate(x.shape) if i != axis)
+    t = b.op(op, [x], shape, axis=axis, keepdims=0, select_last_index=last)
+    t.dtype = "int64"
+    return t
+
+
 MODELS = {
     "transposed convolution": transposed,
     "transposed convolution in groups": lambda b: transposed(b, 2),
@@ -108,6 +128,7 @@ MODELS = {
     "maximum over channels and rows": lambda b: reduced(b, "ReduceMax", (1, 2), keep=False),
     "minimum over columns": lambda b: reduced(b, "ReduceMin", (3,)),
     "sum of all": lambda b: reduced(b, "ReduceSum", (0, 1, 2, 3)),
+    "vectors of length 1 at every pixel": unit_pixels,
     "concat along rows": lambda b: b.conv(b.concat(b.conv(b.x, 4, 3), b.conv(b.x, 4, 1), axis=2), 4, 3),
     "padded with a value": lambda b: b.conv(b.pad(b.conv(b.x, 4, 3), 1, 2, 0, 3, value=1.5), 4, 3),
     "padded channels": lambda b: b.conv(
@@ -143,6 +164,21 @@ ONLY = {
         ),
     ),
 }
+ONLY |= {
+    "positions of maxima": (V5, positions),
+    "positions of minima in rows, the last": (V5, lambda b: positions(b, "ArgMin", 3, 1)),
+}
+EVERYWHERE = (
+    "most of floats",
+    "padded channels",
+    "channels of a map",
+    "shuffled channels",
+    "mean over channels",
+    "maximum over channels and rows",
+    "minimum over columns",
+    "sum of all",
+)
+"""Models that V3 expresses in another form."""
 CASES = [(v, n, m) for n, m in MODELS.items() for v in (V4, V5)] + [(v, n, m) for n, (v, m) in ONLY.items()]
 
 
@@ -177,3 +213,12 @@ SHARED = {
     "functions of vectors": ((1, 3, 8, 8), lambda b: b.unary("Tanh", b.flatten(b.gap(b.conv(b.x, 4))))),
 }
 """Name -> input shape and what makes the outputs."""
+
+REDUCED = {
+    "unit vectors": ((1, 3, 8, 8), unit_vectors),
+    "largest channel": ((1, 3, 8, 8), lambda b: reduced(b, "ReduceMax", (1,))),
+    "least of rows and channels": ((1, 3, 8, 8), lambda b: reduced(b, "ReduceMin", (1, 3), keep=False)),
+    "sums over channels and columns": ((1, 3, 8, 8), lambda b: b.conv(reduced(b, "ReduceSum", (1,)), 4, 3)),
+    "mean over channels and columns": ((1, 3, 8, 8), lambda b: reduced(b, "ReduceMean", (1, 3))),
+}
+"""The same, whose V4 and V5 programs V3 cannot have step by step."""

@@ -82,7 +82,7 @@ def test_v5_goes_to_v4_where_results_are_dense(name):
 
 def test_a_step_without_counterpart_is_named():
     with pytest.raises(UnsupportedError, match="E222") as caught:
-        retarget(compiled(graph_of((1, 3, 8, 8), squeeze_excite), 4).program, 3)
+        retarget(compiled(graph_of((1, 3, 8, 8), MODELS["divided"]), 4).program, 3)
     assert "step " in caught.value.where
     assert "(Binary)" in caught.value.where
     assert "V3 adds two computed tensors" in caught.value.why

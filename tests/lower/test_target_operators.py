@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder, lowered_equals_source
-from target_models import CASES, MODELS, ONLY, attention, reorg, squeeze_excite, variance
+from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, reorg, squeeze_excite, variance
 
 from openkpu.errors import UnsupportedError
 from openkpu.lower.lower import lower
@@ -22,10 +22,7 @@ def test_the_lowered_graph_means_the_same(version, name, make):
     lowered_equals_source(graph(make), target=version)
 
 
-IN_V3_TOO = ("most of floats", "padded channels", "channels of a map", "shuffled channels")
-
-
-@pytest.mark.parametrize("name", [n for n in MODELS if n not in IN_V3_TOO])
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in EVERYWHERE])
 def test_v3_refuses_and_names_the_versions_that_have_it(name):
     g = graph(MODELS[name])
     canonicalize.run(g)

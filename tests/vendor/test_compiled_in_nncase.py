@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from target_models import MODELS, SHARED, graph_of
+from target_models import MODELS, ONLY, REDUCED, SHARED, graph_of
 
 from openkpu.compiler import compile
 from openkpu.float.export import to_onnx
+from openkpu.lower.target import V5
 
 WORKER = Path(__file__).with_name("nncase_run.py")
-NAMES = [*SHARED, *(n for n in MODELS if n != "a wide depthwise kernel")]
+V5_ONLY = {n: m for n, (v, m) in ONLY.items() if v is V5}
+ALL = SHARED | REDUCED
+NAMES = [*ALL, *(n for n in MODELS if n != "a wide depthwise kernel"), *V5_ONLY]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nncase")
     jobs, ours = [], {}
     for i, name in enumerate(NAMES):
-        graph = graph_of(*SHARED[name]) if name in SHARED else graph_of((1, 3, 8, 8), MODELS[name])
+        graph = graph_of(*ALL[name]) if name in ALL else graph_of((1, 3, 8, 8), (MODELS | V5_ONLY)[name])
         x = list(np.random.default_rng(0).integers(0, 256, (2, *graph.inputs[0].shape[1:]), np.uint8))
         data = to_onnx(graph).SerializeToString()
         options = {"mean": 127.5, "std": 64.0, "target": "v5", "range_method": "minmax"}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from openkpu.codegen import retarget_from_v3, retarget_layer
 from openkpu.codegen.retarget import F32, U8, Rewriter, Rule, unlimited, whole
 from openkpu.codegen.retarget_tools import affine, function
+from openkpu.codegen.retarget_whole import in_floats
 from openkpu.codegen.tensor_single import SIGMOID
 from openkpu.graph.elementwise import Expr, const
 from openkpu.kmodel import nnil
@@ -45,7 +46,7 @@ def tensor_rules(version: int) -> dict[type[p.Step], Rule]:
         rules[v5.Sigmoid] = lambda r, s: function(r, s.input, s.output, SIGMOID)
     else:
         rules |= dict.fromkeys(_V5_ONLY, same)
-        rules |= {v4.NnilUnary: _chain, t.ConcatTensors: _copies}
+        rules |= {v4.NnilUnary: _chain, v4.QuantizedBinary: in_floats, t.ConcatTensors: _copies}
     return rules
 
 

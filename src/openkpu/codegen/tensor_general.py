@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from openkpu.codegen import tensor_shared as shared
-from openkpu.codegen.assemble import F32, Assembler
+from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.tensor_single import (
     LOWEST,
@@ -29,20 +29,64 @@ from openkpu.codegen.tensor_single import (
 from openkpu.graph.ir import Node
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import program as p
+from openkpu.kmodel.operators_v4 import QuantizedBinary
+from openkpu.kmodel.operators_v5 import ReduceArg
 from openkpu.kmodel.program import Memory, Operand
 from openkpu.lower.ops import Domain
+from openkpu.quantize.fixed import binary_numbers
 
 if TYPE_CHECKING:
     from openkpu.codegen.tensor_steps import TensorSteps
 
 
+SMALLEST: Final = 1e-10
+"""The least sum of squares that a vector is divided by, as in V3's runtime."""
+
+
 def binary(self: TensorSteps, asm: Assembler, node: Node) -> None:
-    """Float arithmetic with broadcasting."""
+    """Arithmetic with broadcasting, in whole numbers (V4) or in float."""
+    if node.attrs["u8"]:
+        whole_binary(asm, node)
+        return
     a, b = (operand(asm, x, Domain.F32) for x in node.inputs)
     out = result(asm, node, Domain.F32)
     shapes = [four(x.shape) for x in (*node.inputs, node.output)]
     op, clamp = t.BinaryOp[node.attrs["kind"].upper()], limits_of(node.attrs["fn"])
     self.binary(asm, op, (a, shapes[0]), (b, shapes[1]), (out, shapes[2]), node.output, clamp)
+
+
+def whole_binary(asm: Assembler, node: Node) -> None:
+    """Arithmetic in whole numbers; a table behind where the limits of the result are inside its 0..255."""
+    a, b = (asm.get(x, Domain.U8) for x in node.inputs)
+    out = result(asm, node, Domain.U8)
+    shapes = [four(x.shape) for x in (*node.inputs, node.output)]
+    pa, pb, po = (asm.params(x) for x in (*node.inputs, node.output))
+    numbers = binary_numbers(node.attrs["kind"], pa, pb, po, node.attrs["fn"])
+    a_term, b_term, o_term = (p.QuantizedTerm(n.offset, n.mul, n.shift) for n in (numbers.a, numbers.b, numbers.o))
+    table, op = numbers.table, t.BinaryOp[node.attrs["kind"].upper()]
+    free = out if table is None else Buffer(Memory.MAIN, U8, out.shape, f"{out.name}.free")
+    asm.act(
+        lambda: QuantizedBinary(
+            input_a=a.operand(shapes[0]),
+            input_b=b.operand(shapes[1]),
+            output=free.operand(shapes[2]),
+            op=op,
+            a=a_term,
+            b=b_term,
+            o=o_term,
+        ),
+        [a, b],
+        [free],
+        node.output if table is None else None,
+    )
+    if table is not None:
+        n = elements(node.output.shape)
+        asm.act(
+            lambda: p.Requantize(input=free.operand((n,)), output=out.operand((n,)), table=table),
+            [free],
+            [out],
+            node.output,
+        )
 
 
 def function(self: TensorSteps, asm: Assembler, node: Node) -> None:
@@ -156,6 +200,56 @@ def reduce(self: TensorSteps, asm: Assembler, node: Node) -> None:
     reduce_step(asm, t.ReduceOp[node.attrs["kind"]], source, out, shape, kept, axes, node.output)
 
 
+def arg(self: TensorSteps, asm: Assembler, node: Node) -> None:
+    """Positions of the largest or smallest values (V5)."""
+    a, x = node.attrs, node.inputs[0]
+    source = asm.get(x, Domain.F32)
+    out = Buffer(Memory.MAIN, p.DType.I64, node.output.shape[1:], node.output.name)
+    asm.forms[id(node.output), Domain.F32] = out
+    shape = around(x.shape, a["axis"])
+    kept = (shape[0], 1, 1, shape[3])
+    asm.act(
+        lambda: ReduceArg(
+            input=source.operand(shape),
+            output=out.operand(kept),
+            greatest=a["greatest"],
+            axes=(1,),
+            keep_dims=True,
+            last=a["last"],
+        ),
+        [source],
+        [out],
+        node.output,
+    )
+
+
+def normalize(self: TensorSteps, asm: Assembler, node: Node) -> None:
+    """The sum of squares or sizes along an axis, kept from 0, and what it takes to divide by the norm."""
+    source = asm.get(node.inputs[0], Domain.F32)
+    out = result(asm, node, Domain.F32)
+    shape = around(node.output.shape, node.attrs["axis"])
+    kept = (shape[0], 1, 1, shape[3])
+    least = asm.constant(np.full((1, 1, 1, 1), SMALLEST, np.float32), f"{out.name}.least")
+
+    def scratch(name: str, of: tuple[int, ...]) -> Buffer:
+        return Buffer(Memory.MAIN, F32, of, f"{out.name}.{name}")
+
+    def unary(op: t.UnaryOp, x: Buffer, y: Buffer) -> None:
+        n = (elements(y.shape),)
+        asm.act(lambda: t.Unary(input=x.operand(n), output=y.operand(n), op=op), [x], [y])
+
+    terms, total, norm = scratch("terms", shape), scratch("total", kept), scratch("norm", kept)
+    unary(t.UnaryOp.SQUARE if node.attrs["p"] == 2 else t.UnaryOp.ABS, source, terms)
+    reduce_step(asm, t.ReduceOp.SUM, terms, total, shape, kept, (1,), None)
+    self.binary(asm, t.BinaryOp.MAX, (total, kept), (least, (1, 1, 1, 1)), (norm, kept), None)
+    if node.attrs["p"] == 1:
+        self.binary(asm, t.BinaryOp.DIV, (source, shape), (norm, kept), (out, shape), node.output)
+        return
+    factor = scratch("factor", kept)
+    unary(t.UnaryOp.RSQRT, norm, factor)
+    self.binary(asm, t.BinaryOp.MUL, (source, shape), (factor, kept), (out, shape), node.output)
+
+
 def pool(self: TensorSteps, asm: Assembler, node: Node) -> None:
     """Float maximum or mean over windows."""
     a = node.attrs
@@ -223,7 +317,9 @@ HANDLERS: Final[dict[str, Callable[[Any, Assembler, Node], None]]] = {
     "TensorConvTranspose": conv2d_transpose,
     "TensorMatMul": matmul,
     "TensorReduce": reduce,
+    "TensorArg": arg,
     "TensorPool": pool,
+    "CpuNormalize": normalize,
     "TensorPad": tensor_pad,
     "TensorSlice": tensor_slice,
     "TensorTranspose": tensor_transpose,

@@ -144,6 +144,11 @@ def _each_byte(rate: str) -> Callable[[Any, Runtime], Iterator[Part]]:
     return parts
 
 
+def _concat(s: v3.Concat, r: Runtime) -> Iterator[Part]:
+    yield r.copy, s.output.elements * s.output.dtype.size
+    yield r.piece, len(s.inputs)
+
+
 def _upload(s: v3.KpuUpload, r: Runtime) -> Iterator[Part]:
     yield upload_rate(r, s.output.shape[-1]), s.output.elements
 
@@ -174,6 +179,11 @@ def _normalize(s: v3.L2Normalization, r: Runtime) -> Iterator[Part]:
 def _binary(s: ops.Binary, r: Runtime) -> Iterator[Part]:
     same = s.input_a.shape == s.input_b.shape
     yield (r.exp if s.op is ops.BinaryOp.POW else r.binary if same else r.broadcast), s.output.elements
+
+
+def _quantized_binary(s: v4.QuantizedBinary, r: Runtime) -> Iterator[Part]:
+    same = s.input_a.shape == s.input_b.shape
+    yield (r.quantized_add if same else r.quantized_broadcast), s.output.elements
 
 
 _SIMPLE: Final = (
@@ -246,7 +256,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     v3.L2Normalization: _normalize,
     v3.Softmax: _each("exp"),
     v3.Logistic: _each("exp"),
-    v3.Concat: _each_byte("copy"),
+    v3.Concat: _concat,
     v3.FullyConnected: _fully_connected,
     v3.Flatten: _each("transpose"),
     v3.ResizeNearest: _each("resize"),
@@ -268,7 +278,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     ops.Conv2DTranspose: _conv_transpose,
     ops.MatMul: _matmul,
     # V4 only
-    v4.QuantizedBinary: _each("quantized_add"),
+    v4.QuantizedBinary: _quantized_binary,
     v4.QuantizedConv2D: _conv,
     v4.QuantizedMatMul: _matmul,
     v4.TableLookup: _each("table"),

@@ -14,7 +14,7 @@ right-top). Everything else is expressed through that:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, broken
-from openkpu.lower import decide, wide
+from openkpu.lower import decide, moves, wide, wide_depthwise
 from openkpu.lower.context import Context
 from openkpu.lower.dense import lower_linear
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -79,11 +79,12 @@ def _lower_now(ctx: Context, node: Node, x: View) -> None:
     user = ctx.only_user(end)
     if out.step == 2 and user is not None and user.op == "Concat":
         out = ctx.materialize(out, stem)  # at once: the other parts need the room
-    ctx.values[id(end)] = out
     taken = [n for n in tail.nodes if n is not pool]
     if pool is not None and pool_name is not None:
         ctx.values[id(tail.end)] = pool_after(ctx, out, pool, pool_name, tail.end.name)
         taken.append(pool)
+    else:
+        ctx.values[id(end)] = out
     ctx.done |= {id(n) for n in taken}
     decide.conv(ctx, node, taken, ctx.spent - before)
 
@@ -107,16 +108,44 @@ def convolve(
 ) -> tuple[View, str | None]:
     """Emit the KPU layers of one convolution; returns its view, and the pooling it took in (None if it did not)."""
     a = node.attrs
-    sh, sw = a["strides"]
     w, groups = _regroup(w, a["group"], x.channels)
     depthwise = groups > 1
     _check_limits(node, x)
     pads = tuple(a["pads"])
-    if wide.is_wide(w, a["dilations"]):
-        x, w, pads = wide.gather(ctx, node, x, w, depthwise, stem)
-        depthwise = False
-    else:
-        w = wide.undilated(w, a["dilations"])
+    if not wide.is_wide(w, a["dilations"]):
+        return _convolve(ctx, node, (x, wide.undilated(w, a["dilations"]), b, pads), depthwise, (fn, pool), stem)
+    x, pads = wide.settle(ctx, node, x, w, stem)
+    if not depthwise:
+        x, w, pads = wide.gather(ctx, node, x, w, pads, stem)
+        return _convolve(ctx, node, (x, w, b, pads), False, (fn, pool), stem)
+    plan = wide_depthwise.plan(ctx, node, x, w)
+    results = []
+    for first in range(0, x.channels, plan.share):
+        some = slice(first, min(first + plan.share, x.channels))
+        name = stem if plan.share >= x.channels else f"{stem}.from{first}"
+        part = View.whole(ctx.channels(x.tensor, first, some.stop - first, f"{name}.in"))
+        gather = wide_depthwise.in_four_layers if plan.in_four else wide.gather
+        y, v, left = gather(ctx, node, part, w[some], pads, name)
+        results.append(_convolve(ctx, node, (y, v, b[some], left), False, (fn, pool), name))
+    view, taken = results[0]
+    return view.on(ctx.concat([r.tensor for r, _ in results], stem)), taken
+
+
+Operands = tuple[View, Array, Array, tuple[int, ...]]
+"""A convolution's picture, weights, bias and padding (top, left, bottom, right)."""
+
+
+def _convolve(
+    ctx: Context,
+    node: Node,
+    operands: Operands,
+    depthwise: bool,
+    behind: tuple[Expr | None, Node | None],
+    stem: str,
+) -> tuple[View, str | None]:
+    """Emit a convolution with kernels up to 3x3 in the strides of the node; ``behind``: function and pooling."""
+    (x, w, b, pads), (fn, pool) = operands, behind
+    sh, sw = node.attrs["strides"]
     h, wd = x.size
     oh = (h + pads[0] + pads[2] - w.shape[2]) // sh + 1
     ow = (wd + pads[1] + pads[3] - w.shape[3]) // sw + 1
@@ -127,7 +156,10 @@ def convolve(
             done = _strided(ctx, x.spread_out(), w, b, fn, (0, 0, 0, 0), (oh, ow), stem)
         if done is not None:
             return done, None
-        x = ctx.materialize(x, stem)
+        x = moves.sampled(ctx, x, stem) or ctx.materialize(x, stem)
+    last = ((oh - 1) * sh, (ow - 1) * sw)
+    if not (x.is_whole or x.clean or _reads_ok(x, w, pads, last)) and _reads_ok(replace(x, clean=True), w, pads, last):
+        x = moves.clean(ctx, x, stem) or x
     if min(x.physical) < MIN_SIZE:
         x, pads = _pad_to_fit(ctx, ctx.materialize(x, stem), w, pads, ((oh - 1) * sh, (ow - 1) * sw), stem)
     if (sh, sw) == (2, 2) and not depthwise:
@@ -210,9 +242,12 @@ def _strided(
 
 
 def _reads_ok(x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int]) -> bool:
-    """Whether every tap outside the picture also falls outside the map, where the KPU pads."""
+    """Whether every tap outside the picture also falls outside the map, where the KPU pads, or on zeros."""
     kh, kw = w.shape[2:]
     ph, pw = x.physical
+    if x.clean:
+        lowest = min(x.top - pads[0], x.left - pads[1])
+        return lowest >= -1 and x.top + last[0] - pads[0] + kh <= ph + 1 and x.left + last[1] - pads[1] + kw <= pw + 1
     low = (x.top == 0 or pads[0] == 0) and (x.left == 0 or pads[1] == 0)
     rows = x.top + last[0] - pads[0] + kh  # first row after the last tap
     cols = x.left + last[1] - pads[1] + kw

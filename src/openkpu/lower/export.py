@@ -9,6 +9,7 @@ import numpy as np
 from openkpu.float.export import Emitter, Exporter, exporter
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import export_tensor
+from openkpu.lower.export_move import kpu_move
 from openkpu.lower.expression import expression
 from openkpu.lower.ops import POOLS
 
@@ -206,10 +207,23 @@ def _simple(op: str, **attrs: Any) -> Exporter:
     return export
 
 
+def cpu_normalize(node: Node, emit: Emitter) -> None:
+    """A vector over its norm."""
+    emit.node("LpNormalization", [node.inputs[0].name], [node.output.name], axis=node.attrs["axis"], p=node.attrs["p"])
+
+
 def cpu_concat(node: Node, emit: Emitter) -> None:
     """One after the other along an axis."""
     axis = 1 if node.op == "KpuConcat" else node.attrs["axis"]
     emit.node("Concat", [t.name for t in node.inputs], [node.output.name], axis=axis)
+
+
+def kpu_slice(node: Node, emit: Emitter) -> None:
+    """Some channels."""
+    first, end = node.attrs["first"], node.attrs["first"] + node.attrs["count"]
+    out = node.output.name
+    bounds = [emit.const(f"{out}.{k}", np.array([v], np.int64)) for k, v in (("from", first), ("to", end), ("axis", 1))]
+    emit.node("Slice", [node.inputs[0].name, *bounds], [out])
 
 
 def elementwise(node: Node, emit: Emitter) -> None:
@@ -221,6 +235,8 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "Elementwise": elementwise,
     "KpuConv": kpu_conv,
     "KpuConcat": cpu_concat,
+    "KpuSlice": kpu_slice,
+    "KpuMove": kpu_move,
     "CpuMaxPool": cpu_max_pool,
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,
@@ -231,6 +247,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "CpuSoftmax": _simple("Softmax", axis=-1),
     "CpuLogistic": _simple("Sigmoid"),
     "CpuAdd": _simple("Add"),
+    "CpuNormalize": cpu_normalize,
     "CpuToHWC": _simple("Transpose", perm=[0, 2, 3, 1]),
     "CpuConcat": cpu_concat,
 }

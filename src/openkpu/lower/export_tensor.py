@@ -60,6 +60,12 @@ def _reduce(node: Node, emit: Emitter) -> None:
     _shape(node, emit, kept)
 
 
+def _arg(node: Node, emit: Emitter) -> None:
+    a = node.attrs
+    which = {"axis": a["axis"], "keepdims": a["keepdims"], "select_last_index": int(a["last"])}
+    emit.node("ArgMax" if a["greatest"] else "ArgMin", _names(node), [node.output.name], **which)
+
+
 def _shape(node: Node, emit: Emitter, of: str) -> None:
     shape = emit.const(f"{node.output.name}.shape", np.array(node.output.shape, np.int64))
     emit.node("Reshape", [of, shape], [node.output.name])
@@ -129,6 +135,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "TensorConvTranspose": _conv,
     "TensorMatMul": _matmul,
     "TensorReduce": _reduce,
+    "TensorArg": _arg,
     "TensorPool": _pool,
     "TensorSoftmax": _softmax,
     "TensorPad": _pad,

@@ -6,8 +6,15 @@ op                   inputs             attributes and meaning
 KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
                                         3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
                                         ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
-                                        element ``offset`` on
+                                        element ``offset`` on. ``picture``: top, left, height, width of the part of
+                                        the result that matters; not set: all of it
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
+KpuSlice             x                  first, count: some channels of a map in AI RAM, whole lines; costs nothing
+KpuMove              x                  bytes to other places, exactly: shift (out(y, x) = in(y + dy, x + dx), 0 or 1
+                                        pixel), keep (top, left, height, width of the part to keep, or None), low
+                                        (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
+                                        width of the result, or None: 0.0 outside), touched (whether something of the
+                                        kept part lies outside the picture)
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
@@ -19,6 +26,7 @@ CpuFullyConnected    x, w, b            fn: None, relu or relu6; float weights
 CpuSoftmax           x                  along the last axis
 CpuLogistic          x                  sigmoid
 CpuAdd               a, b               float sum
+CpuNormalize         x                  axis, p; x over its p-norm along the axis (V3: p 2 along the last)
 CpuToHWC             x                  (1, C, H, W) -> (1, H, W, C)
 CpuConcat            x...               axis; one after the other in memory
 Reshape              x                  shape; no code
@@ -28,12 +36,14 @@ Only in lowerings for V4 and V5, whose runtimes have general tensor operators; e
 may be constants.
 
 ==================== ================== ============================================================================
-TensorBinary         a, b               kind (Add, Sub, Mul, Div, Min, Max, Pow), fn (limits or None); broadcasting
+TensorBinary         a, b               kind (Add, Sub, Mul, Div, Min, Max, Pow), fn (limits or None); broadcasting;
+                                        u8 (V4, all but Div and Pow: in whole numbers)
 TensorFunction       x                  fn, of which ``graph.basic`` knows a form
 TensorConv           x, w, b            strides, pads, dilations, group, fn (limits or None); all as in Conv
 TensorConvTranspose  x, w, b            as ConvTranspose, fn (limits or None); V4
 TensorMatMul         a, b[, bias]       fn (limits or None)
 TensorReduce         x                  kind (MEAN, MAX, MIN, SUM), axes
+TensorArg            x                  axis, keepdims, greatest, last (of equal ones); int64 positions; V5
 TensorPool           x                  kind (MAX, MEAN), kernel, stride, pads; over the taps inside
 TensorSoftmax        x                  axis
 TensorPad            x                  pads (begins, ends), value; u8
@@ -78,9 +88,14 @@ class Domain(Enum):
 MOVEMENT: Final = ("TensorPad", "TensorSlice", "TensorTranspose", "TensorResize", "TensorConcat")
 """Operators that only move values: on uint8 where their ``u8`` is set, else on float32."""
 
+EITHER: Final = (*MOVEMENT, "TensorBinary")
+"""Operators that work on uint8 where their ``u8`` is set, else on float32."""
+
 _DOMAINS: Final = {
     "KpuConv": Domain.AI,
     "KpuConcat": Domain.AI,
+    "KpuSlice": Domain.AI,
+    "KpuMove": Domain.AI,
     "CpuMaxPool": Domain.U8,
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
@@ -92,13 +107,13 @@ def input_domain(node: Node) -> Domain:
     """Return where ``node`` reads its inputs."""
     if node.op == "KpuConv" and node.attrs["vector"]:
         return Domain.U8
-    if node.op in MOVEMENT:
+    if node.op in EITHER:
         return Domain.U8 if node.attrs["u8"] else Domain.F32
     return _DOMAINS.get(node.op, Domain.F32)
 
 
 def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
-    if node.op in MOVEMENT:
+    if node.op in EITHER:
         return bool(node.attrs["u8"])
-    return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")
+    return node.op in ("KpuConv", "KpuConcat", "KpuSlice", "KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")

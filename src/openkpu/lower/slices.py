@@ -52,8 +52,7 @@ def lower_slice(ctx: Context, node: Node) -> None:
         size=(h, w),
     )
     ctx.values[id(node.output)] = View.whole(out)
-    bytes_ = out.shape[1] * h * w
-    ctx.spent += bytes_ * (price.COPY_NS + price.upload_ns(w)) / 1000
+    ctx.spent += price.cpu_cut_us(0, (out.shape[1], h, w), version=ctx.target.version)
     decide.on_cpu(
         ctx, node, "a tile of a map that is too large for the KPU", "use a smaller picture", ctx.spent - before
     )

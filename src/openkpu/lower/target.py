@@ -45,12 +45,13 @@ _BOTH: Final = frozenset(
     (
         "Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "Add", "Sub", "Mul", "Div", "Min", "Max", "Concat", "Pad",
         "Resize", "Slice", "Transpose", "Softmax", "Elementwise", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum",
+        "LpNormalization",
     )
 )  # fmt: skip
 
 V3: Final = Target(3, frozenset(), 0)
 V4: Final = Target(4, _BOTH | {"ConvTranspose"}, 4)
-V5: Final = Target(5, _BOTH | {"Pow"}, 4, resize_half_pixel=True, softmax_any_axis=True)
+V5: Final = Target(5, _BOTH | {"Pow", "ArgMax", "ArgMin"}, 4, resize_half_pixel=True, softmax_any_axis=True)
 TARGETS: Final = {t.name: t for t in (V3, V4, V5)}
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
+from openkpu.passes.average_behind_dense import average_behind_dense
 from openkpu.passes.channel_pad import channel_pad
 from openkpu.passes.choose_channels import choose_channels
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
@@ -23,12 +24,14 @@ from openkpu.passes.softmax_of_pairs import softmax_of_pairs
 from openkpu.passes.split_into_tiles import split_into_tiles
 from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.passes.split_many_channels import split_many_channels
+from openkpu.passes.write_out_norms import write_out_norms
 
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     planar_layout,
     fold_transpose,
     expand_conv_transpose,
     write_out_shuffles,
+    write_out_norms,
     fold_pad,
     channel_pad,
     fold_batch_norm,
@@ -37,6 +40,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     expand_prelu,
     fuse_elementwise,
     choose_channels,
+    average_behind_dense,
     split_many_channels,
     split_large_depthwise,
     split_into_tiles,

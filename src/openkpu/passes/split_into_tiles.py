@@ -79,7 +79,7 @@ def is_too_large(graph: Graph, node: Node) -> bool:
     """Whether a layer alone exceeds what the KPU takes."""
     if not can_tile(node) or node.op == "Concat":
         return False
-    if copies(node) * node.inputs[0].shape[1] > MAX_CHANNELS:
+    if copies(node) * node.inputs[0].shape[1] > MAX_CHANNELS and not is_depthwise(node):
         return False  # no tile helps: too many channels
     if node.op == "Elementwise":
         made = node.inputs[0].producer

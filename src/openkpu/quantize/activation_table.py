@@ -102,6 +102,10 @@ def _from_curve(expr: Expr, scale: float, zp: int, span: tuple[float, float], sa
     if samples is not None and samples.size:
         x = np.unique(np.concatenate([even, np.quantile(samples, np.linspace(0, 1, POINTS // 2))]))
     target = expr(x) / scale + zp
+    finite = np.isfinite(target)
+    if not finite.all() and finite.any():
+        # beside the numbers that the function knows (a root, a logarithm) stands its nearest value
+        target = np.interp(x, x[finite], target[finite])
     gaps = np.gradient(x)
     density = np.ones_like(x)
     if samples is not None and samples.size:

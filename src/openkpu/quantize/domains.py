@@ -5,7 +5,7 @@ from __future__ import annotations
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.ops import MOVEMENT, Domain, input_domain, makes_u8
 
-_INHERIT = ("CpuMaxPool", "CpuPad", "CpuResize", "Reshape", "KpuConcat")
+_INHERIT = ("KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "Reshape", "KpuConcat", "KpuSlice")
 
 
 def inherits(node: Node) -> bool:
@@ -44,7 +44,7 @@ def needs_uniform(node: Node, users: dict[int, list[Node]]) -> bool:
         return not keeps_channels(node) and wants_u8(node, users)
     if node.op in MOVEMENT and makes_u8(node):
         return not _keeps_channels_apart(node)
-    return node.op == "CpuTable"
+    return node.op == "CpuTable" or (node.op == "TensorBinary" and makes_u8(node))
 
 
 def _keeps_channels_apart(move: Node) -> bool:
@@ -69,7 +69,7 @@ def origins(t: Tensor) -> list[Tensor]:
 def reaches_padding(t: Tensor, users: dict[int, list[Node]]) -> bool:
     """Whether a zero is ever put beside the values of ``t``: a 3x3 layer or a Pad, perhaps behind movements."""
     return any(
-        u.op in ("CpuPad", "TensorPad")
+        u.op in ("KpuMove", "CpuPad", "TensorPad")
         or (u.op == "KpuConv" and u.inputs[1].shape[2] == 3)
         or (inherits(u) and reaches_padding(u.output, users))
         for u in users.get(id(t), [])

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower.ops import makes_u8
-from openkpu.quantize import domains, ranges, search, weights
+from openkpu.quantize import domains, fixed, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
-from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
+from openkpu.quantize.nodes import apply_taps, as_map, inside, make_table, snr
 from openkpu.quantize.params import QParams
 from openkpu.quantize.result import CLIPPING_HANDICAP_DB, SPREAD_HANDICAP_DB, Quantized, Way, handicap
 from openkpu.quantize.rounding import Correlation, compensated, correlation
@@ -174,7 +174,7 @@ class Quantizer:
             if node.op == "KpuConv":
                 x = as_u8(node.inputs[0])
                 x = as_map(node, x)
-                layer = self._layer(node, x[:run], c, pre_means[id(node)], result)
+                layer = self._layer(node, inside(node, x[:run]), c, pre_means[id(node)], result)
                 result.layers[id(node)] = layer
                 if node.attrs["vector"]:
                     padded = np.full((*x.shape[:2], 4, 4), result.params[id(node.inputs[0])].zero_point, np.uint8)
@@ -184,6 +184,9 @@ class Quantizer:
                     q[id(out)] = scratch.run(layer.layer, x)
             elif node.op == "KpuConcat":
                 q[id(out)] = np.concatenate([as_u8(t) for t in node.inputs], axis=1)
+            elif node.op == "KpuSlice":
+                first = node.attrs["first"]
+                q[id(out)] = as_u8(node.inputs[0])[:, first : first + node.attrs["count"]]
             elif node.op == "CpuTable":
                 pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
                 table = make_table(node.attrs["fn"], pin, pout)
@@ -201,7 +204,9 @@ class Quantizer:
                 parts = [as_float(t).reshape(n, *t.shape) for t in node.inputs]
                 f[id(out)] = np.concatenate(parts, axis=1 + node.attrs["axis"]).reshape(batched(out.shape, n))
             elif node.op.startswith("Tensor"):
-                if makes_u8(node):
+                if node.op == "TensorBinary" and makes_u8(node):
+                    q[id(out)] = self._whole(node, [as_u8(t) for t in node.inputs], result.params)
+                elif makes_u8(node):
                     zero_point = result.params[id(node.inputs[0])].zero_point
                     q[id(out)] = self._tensors.move(node, [as_u8(t) for t in node.inputs], zero_point)
                 else:
@@ -250,6 +255,18 @@ class Quantizer:
         bits = result.weight_bits
         return make_layer(spec, qin, qout, span=span, samples=samples, wq=wq, ws=ws, bias=bias, weight_bits=bits)
 
+    @staticmethod
+    def _whole(node: Node, inputs: list[Array], params: dict[int, QParams]) -> Array:
+        """Run arithmetic in whole numbers on a batch."""
+        kind, (a, b) = node.attrs["kind"], (params[id(t)] for t in node.inputs)
+        numbers = fixed.binary_numbers(kind, a, b, params[id(node.output)], node.attrs["fn"])
+        shapes = [t.shape for t in node.inputs]
+        results = [
+            fixed.run_binary(kind, x.reshape(shapes[0]), y.reshape(shapes[1]), numbers)
+            for x, y in zip(*inputs, strict=True)
+        ]
+        return np.stack(results).reshape(batched(node.output.shape, len(results)))
+
     def _rounded(
         self, node: Node, we: NDArray[np.float64], qin: QParams
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -267,7 +284,7 @@ class Quantizer:
     def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
         kernel, pool = node.inputs[1].shape[2], node.attrs["pool"]
         depthwise = node.attrs["depthwise"]
-        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0))
+        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0), node.attrs.get("picture"))
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise, result.way.damping)
         return result.correlations[key]

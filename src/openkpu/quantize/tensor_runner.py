@@ -47,7 +47,7 @@ class TensorRunner:
                 Tensor(f"input{i}", t.shape, "float32", t.data) if t.data is not None else Tensor(f"input{i}", t.shape)
                 for i, t in enumerate(node.inputs)
             ]
-            output = Tensor("output", node.output.shape)
+            output = Tensor("output", node.output.shape, node.output.dtype)
             single = Node(node.op, inputs, [output], node.attrs, node.source)
             graph = Graph([t for t in inputs if t.data is None], [output], [single], node.label)
             found = self._sessions[id(node)] = (node, FloatSession(graph))

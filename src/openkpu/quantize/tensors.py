@@ -64,13 +64,16 @@ class Assignment:
         return 1.0 if free else way.spread
 
     def _readers(self, t: Tensor) -> list[Node]:
-        """Return the readers of a tensor; of a tile, those of the whole map."""
+        """Return the readers of a tensor, or of what it is moved to; of a tile, those of the whole map."""
         readers: list[Node] = []
         for u in self.users.get(id(t), []):
-            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat") else []
+            if u.op == "KpuMove":
+                readers += self._readers(u.output)
+                continue
+            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat", "KpuSlice") else []
             tiled = u.op == "TensorConcat" and u.attrs["tiles"]
             cut = u.op == "CpuMaxPool" and any(v.op == "TensorConcat" for v in self.users.get(id(u.output), []))
-            readers += behind if tiled or cut else [u]
+            readers += behind if tiled or cut or u.op == "KpuSlice" else [u]
         return readers
 
     @staticmethod
@@ -119,22 +122,29 @@ class Assignment:
         for node in self.graph.nodes:
             if not domains.needs_uniform(node, self.users):
                 continue
-            parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
-            params = [result[i] for i in parts]
-            if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
-                continue
-            if any(t.producer is None for t in parts.values()):
-                raise UnsupportedError(
-                    "E239",
-                    "a function of the model's input whose channels are scaled differently",
-                    where=node.label,
-                    why="it runs as a table of 256 values, the same for all channels",
-                    fix="put a convolution before it, or give one mean and std for all channels",
-                )
-            low = min(float((-p.zero_point * p.scale).min()) for p in params)
-            high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
-            for i, p in zip(parts, params, strict=True):
-                result[i] = from_range(low, high, len(p.scale))
+            # bytes that are moved together must mean the same; operands of arithmetic have a scale each
+            together = [[t] for t in node.inputs] if node.op == "TensorBinary" else [node.inputs]
+            for inputs in together:
+                self._share_scale(node, inputs, result)
+
+    def _share_scale(self, node: Node, inputs: list[Tensor], result: dict[int, QParams]) -> None:
+        """Give everything that ``inputs`` come from one scale and zero point."""
+        parts = {id(t): t for i in inputs for t in domains.origins(i) if id(t) in result}
+        params = [result[i] for i in parts]
+        if all(p.is_uniform for p in params) and len({(p.scale[0], p.zero_point) for p in params}) == 1:
+            return
+        if any(t.producer is None for t in parts.values()):
+            raise UnsupportedError(
+                "E239",
+                "a function of the model's input whose channels are scaled differently",
+                where=node.label,
+                why="it runs as a table of 256 values, the same for all channels",
+                fix="put a convolution before it, or give one mean and std for all channels",
+            )
+        low = min(float((-p.zero_point * p.scale).min()) for p in params)
+        high = max(float(((255 - p.zero_point) * p.scale).max()) for p in params)
+        for i, p in zip(parts, params, strict=True):
+            result[i] = from_range(low, high, len(p.scale))
 
     def _share_tiles(self, result: dict[int, QParams]) -> None:
         """Give the tiles of one map the same scale for each channel, and one zero point.
@@ -165,6 +175,9 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
         return None
     if node.op == "KpuConcat":
         return QParams.side_by_side(source)
+    if node.op == "KpuSlice":
+        first = node.attrs["first"]
+        return source[0].part(slice(first, first + node.attrs["count"]))
     if node.op in MOVEMENT:
         return moved(source, node)
     if node.op != "Reshape":

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
+#include <utility>
 
 #include "bound_ops.hpp"
 
@@ -70,6 +72,16 @@ struct Loops {
 template <typename T>
 T& at(char* p, int64_t bytes) {
     return *reinterpret_cast<T*>(p + bytes);
+}
+
+// Brings the dimension along which b is dense to the end, for loops that work on rows.
+inline void sort_dimensions(View& a, View& b) {
+    for (int i = 1; i < a.rank; ++i) {
+        for (int j = i; j > 0 && std::abs(b.stride[j - 1]) < std::abs(b.stride[j]); --j) {
+            std::swap(a.shape[j - 1], a.shape[j]), std::swap(b.shape[j - 1], b.shape[j]);
+            std::swap(a.stride[j - 1], a.stride[j]), std::swap(b.stride[j - 1], b.stride[j]);
+        }
+    }
 }
 
 inline constexpr auto least = [](float a, float b) { return b < a ? b : a; };

@@ -1,7 +1,5 @@
 // Elements that move, as they are or through a table of bytes.
-#include <cstdlib>
 #include <cstring>
-#include <utility>
 
 #include "bound_loops.hpp"
 #include "kernels.hpp"
@@ -73,16 +71,6 @@ void copy_as(const View& src, const View& dst) {
         copy_turned<T>(loops, src, dst);
     } else {
         copy_rows<T>(loops, src, dst);
-    }
-}
-
-// Bring the dimension along which both operands are dense to the end, for loops that work on rows.
-void sort_dimensions(View& a, View& b) {
-    for (int i = 1; i < a.rank; ++i) {
-        for (int j = i; j > 0 && std::abs(b.stride[j - 1]) < std::abs(b.stride[j]); --j) {
-            std::swap(a.shape[j - 1], a.shape[j]), std::swap(b.shape[j - 1], b.shape[j]);
-            std::swap(a.stride[j - 1], a.stride[j]), std::swap(b.stride[j - 1], b.stride[j]);
-        }
     }
 }
 

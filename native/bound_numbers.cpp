@@ -1,6 +1,8 @@
 // Element by element: numbers of 8 bits and float32, and arithmetic of two tensors.
 #include <limits>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "bound_loops.hpp"
 
@@ -39,8 +41,9 @@ int64_t quantize_row(const float* from, T* to, int64_t n, float multiplier, floa
 }
 
 template <typename T>
-void quantize_as(const View& src, const View& dst, float multiplier, float offset) {
+void quantize_as(View src, View dst, float multiplier, float offset) {
     constexpr float low = std::numeric_limits<T>::min(), high = std::numeric_limits<T>::max();
+    sort_dimensions(src, dst);
     const Loops<2> loops({&src, &dst});
     const int64_t s = loops.stride[0][loops.rank - 1], d = loops.stride[1][loops.rank - 1];
     const auto one = [=](float x) {
@@ -61,14 +64,67 @@ void quantize_as(const View& src, const View& dst, float multiplier, float offse
 }
 
 template <typename T>
-void dequantize_as(const View& src, const View& dst, float multiplier, float offset) {
+void dequantize_row(const T* from, float* to, int64_t n, float multiplier, float offset) {
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * multiplier + offset;
+}
+
+// Where the source is dense along dimension r and the target along those after it: the bytes of some rows are turned first.
+template <typename T>
+void dequantize_turned(const Loops<2>& loops, int r, const View& src, const View& dst, float multiplier, float offset) {
+    constexpr int64_t most = 16, wide = 256;
+    std::vector<int64_t> from{0};       // of each column
+    for (int d = r + 1; d < loops.rank; ++d) {
+        std::vector<int64_t> next;
+        for (const int64_t base : from) {
+            for (int64_t i = 0; i < loops.shape[d]; ++i) next.push_back(base + i * loops.stride[0][d]);
+        }
+        from = std::move(next);
+    }
+    const int64_t rows = loops.shape[r], columns = static_cast<int64_t>(from.size()), step = loops.stride[1][r];
+    Loops<2> outer = loops;
+    outer.rank = r + 1, outer.shape[r] = 1;
+    outer.run({src.data, dst.data}, [&](char** p, int64_t) {
+        T turned[most * wide];
+        for (int64_t x = 0; x < columns; x += wide) {
+            const int64_t n = std::min(wide, columns - x);
+            for (int64_t y = 0; y < rows; y += most) {
+                const int64_t m = std::min(most, rows - y);
+                for (int64_t i = 0; i < n; ++i) {
+                    const T* column = reinterpret_cast<const T*>(p[0] + from[static_cast<size_t>(x + i)]) + y;
+                    for (int64_t k = 0; k < m; ++k) turned[k * n + i] = column[k];
+                }
+                for (int64_t k = 0; k < m; ++k) {
+                    float* to = reinterpret_cast<float*>(p[1] + (y + k) * step) + x;
+                    dequantize_row(turned + k * n, to, n, multiplier, offset);
+                }
+            }
+        }
+    });
+}
+
+// The dimension r that dequantize_turned() wants, or -1.
+int turned_dimension(const Loops<2>& loops) {
+    int64_t dense = 4;
+    for (int r = loops.rank - 1; r >= 0; --r) {
+        if (loops.stride[0][r] == 1) return dense >= 16 ? r : -1;
+        if (loops.stride[1][r] != dense) return -1;
+        dense *= loops.shape[r];
+    }
+    return -1;
+}
+
+template <typename T>
+void dequantize_as(View src, View dst, float multiplier, float offset) {
+    sort_dimensions(src, dst);
     const Loops<2> loops({&src, &dst});
-    const int64_t s = loops.stride[0][loops.rank - 1], d = loops.stride[1][loops.rank - 1];
+    const int last = loops.rank - 1;
+    const int64_t s = loops.stride[0][last], d = loops.stride[1][last];
+    if (const int r = turned_dimension(loops); r >= 0) {
+        return dequantize_turned<T>(loops, r, src, dst, multiplier, offset);
+    }
     loops.run({src.data, dst.data}, [=](char** p, int64_t n) {
         if (s == 1 && d == 4) {
-            const T* from = reinterpret_cast<const T*>(p[0]);
-            float* to = reinterpret_cast<float*>(p[1]);
-            for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * multiplier + offset;
+            dequantize_row(reinterpret_cast<const T*>(p[0]), reinterpret_cast<float*>(p[1]), n, multiplier, offset);
         } else {
             for (int64_t i = 0; i < n; ++i) {
                 at<float>(p[1], i * d) = static_cast<float>(at<T>(p[0], i * s)) * multiplier + offset;

@@ -85,7 +85,7 @@ struct DepthwiseLines {
     struct Piece {
         int32_t w[3];           // a row of the kernel each: 3 weights and 0
         int32_t init;
-        const Ramp* ramp;       // tie > 0
+        const Ramp* ramp;       // tie > 0 unless acc is given
         uint64_t keep;          // bit 4*i+k: the pixel k-1 right of pixel i is in the picture
         bool row_start;         // nothing of this channel's row lies before this piece
     };
@@ -97,6 +97,8 @@ struct DepthwiseLines {
     uint8_t pad_value;
     uint64_t store;             // bytes of a line that are pixels
     const Piece* piece;         // (4,)
+    // Where acc is not null, the ramps are not used and the sums go there: piece i, row y at acc + (i * rows + y) * 16.
+    int32_t* acc;
 };
 
 // The general activation: k = number of edges below bn, t = (bn - start[k]) * slope[k], r = rint(t) for t >= 0 and
@@ -136,6 +138,8 @@ struct Kernels {
     void (*gemm)(const Gemm&);
     void (*depthwise)(const Depthwise&);
     void (*depthwise_lines)(const DepthwiseLines&);             // may be null
+    // The bytes of four pieces, piece i, row y at from + (i * rows + y) * 16, into lines; beside depthwise_lines.
+    void (*store_lines)(const DepthwiseLines&, const uint8_t* from);
     // Copies rows of n bytes, and touches no other byte of dst.
     void (*copy_rows)(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n, size_t rows);
     void (*move_rows)(const MoveRows&);

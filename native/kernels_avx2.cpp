@@ -214,6 +214,7 @@ const Kernels kernels_avx2 = {
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = nullptr,
+    .store_lines = nullptr,
     .copy_rows = plain_copy_rows,
     .move_rows = plain_move_rows,
     .add_scaled = plain_add_scaled,

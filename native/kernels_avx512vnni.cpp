@@ -356,15 +356,16 @@ void gemm(const Gemm& g) {
     }
 }
 
-void depthwise_lines(const DepthwiseLines& d) {
+// Four pieces of a strip, row by row: calls each(y, sums) with the sums of every row.
+template <typename Each>
+[[gnu::always_inline]] inline void strip(const DepthwiseLines& d, const Each& each_row) {
     // A piece is loaded with the 4 bytes before it, except at the start of a row; lane i of its windows gets the bytes
     // left of, at and right of pixel i, and those outside the picture become pad_value.
     const __m512i start = _mm512_setr_epi32(0, 0, 1, 0, 0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0);
     const __m512i inner = _mm512_setr_epi32(0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0, 3, 4, 5, 0);
     const __m512i shuffle = _mm512_broadcast_i32x4(_mm_setr_epi8(3, 4, 5, 6, 4, 5, 6, 7, 5, 6, 7, 8, 6, 7, 8, 9));
     const __m512i pad = _mm512_set1_epi8(static_cast<char>(d.pad_value));
-    __m512i w0[4], w1[4], w2[4], init[4], spread[4], bias = _mm512_setzero_si512();
-    __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
+    __m512i w0[4], w1[4], w2[4], init[4], spread[4];
     size_t from[4];
     __mmask64 keep[4];
     EACH(4, i, {
@@ -373,10 +374,6 @@ void depthwise_lines(const DepthwiseLines& d) {
         w1[i.value] = _mm512_set1_epi32(p.w[1]);
         w2[i.value] = _mm512_set1_epi32(p.w[2]);
         init[i.value] = _mm512_set1_epi32(p.init);
-        a[i.value] = _mm512_set1_ps(p.ramp->a);
-        b[i.value] = _mm512_set1_ps(p.ramp->b);
-        tie = _mm512_min_ps(tie, _mm512_set1_ps(p.ramp->tie));
-        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i.value, static_cast<char>(p.ramp->bias));
         spread[i.value] = p.row_start ? start : inner;
         from[i.value] = 16 * i.value - (p.row_start ? 0 : 4);
         keep[i.value] = p.keep;
@@ -394,10 +391,8 @@ void depthwise_lines(const DepthwiseLines& d) {
         upper[i.value] = _mm512_dpbusd_epi32(above, first, w1[i.value]);
         lower[i.value] = _mm512_dpbusd_epi32(init[i.value], first, w0[i.value]);
     });
-    uint8_t* to = d.dst;
-    const size_t rows = d.rows, src_row = d.src_row, dst_row = d.dst_row;
-    const __mmask64 store = d.store;
-    for (size_t y = 1; y <= rows; ++y, to += dst_row) {
+    const size_t rows = d.rows, src_row = d.src_row;
+    for (size_t y = 1; y <= rows; ++y) {
         line += src_row;
         __m512i acc[4];
         EACH(4, i, {
@@ -406,6 +401,26 @@ void depthwise_lines(const DepthwiseLines& d) {
             upper[i.value] = _mm512_dpbusd_epi32(lower[i.value], r, w1[i.value]);
             lower[i.value] = _mm512_dpbusd_epi32(init[i.value], r, w0[i.value]);
         });
+        each_row(y - 1, acc);
+    }
+}
+
+void depthwise_lines(const DepthwiseLines& d) {
+    if (d.acc != nullptr) {
+        return strip(d, [&](size_t y, const __m512i (&acc)[4]) __attribute__((always_inline)) {
+            EACH(4, i, { _mm512_storeu_si512(d.acc + (i.value * d.rows + y) * 16, acc[i.value]); });
+        });
+    }
+    __m512i bias = _mm512_setzero_si512();
+    __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
+    EACH(4, i, {
+        const Ramp& r = *d.piece[i.value].ramp;
+        a[i.value] = _mm512_set1_ps(r.a);
+        b[i.value] = _mm512_set1_ps(r.b);
+        tie = _mm512_min_ps(tie, _mm512_set1_ps(r.tie));
+        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i.value, static_cast<char>(r.bias));
+    });
+    strip(d, [&](size_t y, const __m512i (&acc)[4]) __attribute__((always_inline)) {
         __m512 worst;
         __m512i result = _mm512_adds_epu8(quick_ramp(acc, a, b, worst), bias);
         if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] {
@@ -418,7 +433,20 @@ void depthwise_lines(const DepthwiseLines& d) {
             });
             result = _mm512_load_si512(bytes);
         }
-        _mm512_mask_storeu_epi8(to, store, result);
+        _mm512_mask_storeu_epi8(d.dst + y * d.dst_row, d.store, result);
+    });
+}
+
+void store_lines(const DepthwiseLines& d, const uint8_t* from) {
+    const auto piece = [&](size_t i, size_t y) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + (i * d.rows + y) * 16));
+    };
+    for (size_t y = 0; y < d.rows; ++y) {
+        __m512i line = _mm512_castsi128_si512(piece(0, y));
+        line = _mm512_inserti32x4(line, piece(1, y), 1);
+        line = _mm512_inserti32x4(line, piece(2, y), 2);
+        line = _mm512_inserti32x4(line, piece(3, y), 3);
+        _mm512_mask_storeu_epi8(d.dst + y * d.dst_row, d.store, line);
     }
 }
 
@@ -543,6 +571,7 @@ const Kernels kernels_avx512vnni = {
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = depthwise_lines,
+    .store_lines = store_lines,
     .copy_rows = copy_rows,
     .move_rows = move_rows,
     .add_scaled = plain_add_scaled,

@@ -175,6 +175,7 @@ const Kernels kernels_neondot = {
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = nullptr,
+    .store_lines = nullptr,
     .copy_rows = plain_copy_rows,
     .move_rows = plain_move_rows,
     .add_scaled = plain_add_scaled,

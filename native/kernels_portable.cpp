@@ -16,6 +16,7 @@ const Kernels kernels_portable = {
     .gemm = plain_gemm,
     .depthwise = plain_depthwise,
     .depthwise_lines = nullptr,
+    .store_lines = nullptr,
     .copy_rows = plain_copy_rows,
     .move_rows = plain_move_rows,
     .add_scaled = plain_add_scaled,

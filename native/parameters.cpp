@@ -88,17 +88,27 @@ void add_quick_way(Ramp& r, int64_t top) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 && a > 0); }  // b > 0
 
+// The float nearest to v whose last bit is as wanted.
+float with_last_bit(double v, bool bit) {
+    const float near = static_cast<float>(v);
+    const uint32_t raw = std::bit_cast<uint32_t>(near);
+    if ((raw & 1U) == static_cast<uint32_t>(bit)) return near;
+    const float up = std::bit_cast<float>(raw + 1), down = std::bit_cast<float>(raw == 0 ? 1U : raw - 1);
+    return std::abs(up - v) < std::abs(down - v) ? up : down;
+}
+
 // Fills in the quick way of a table for a channel whose sums lie in alu. With bn = floor(acc * scale) + add,
 //   t + bias = (bn - start) * slope + bias,   V = acc * (scale * slope) + (add - 1/2 - start) * slope + bias,
-// and |t + bias - V| <= |slope| / 2. Let w be 2 * V (+ 1) in single precision: acc, b and the result are each rounded once, by
-// at most 2^-24 of the value, a by 3 * 2^-24 with its last bit, and |acc * a| <= |w| + |b| + 1. So w is wrong by less than
-// 2^-24 * 5 * (|w| + |b| + 1). Where |w| > 640 that changes nothing: the result is 0 or 255 either way. All this is scaled by
-// 2^bits, which is exact, and shifted up by half the margin.
+// and |t + bias - V| <= |slope| / 2. Let w be 2 * V (+ 1) in single precision. acc is rounded by at most 2^-24 of its value (not
+// at all below 2^24), a by 2^-23 with its last bit, b and the result by 2^-24, and |acc * a| <= |w| + |b| + 1. So w is wrong
+// by less than 2^-24 * 4 (or 3) * (|w| + |b| + 1). Where |w| > 520 that changes nothing: the result is 0 or 255 either way.
+// All this is scaled by 2^bits, which is exact, rounded to an integer, and shifted up by half the margin.
 void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Range alu) {
     if (n.mul <= 0) return;
     const auto bn = [&](int64_t acc) { return ((acc * n.mul) >> n.shift) + n.add; };
     const double scale = static_cast<double>(n.mul) * power(n.shift);
     constexpr int32_t never = std::numeric_limits<int32_t>::max();
+    const double roundings = alu.low > -two(24) && alu.high < two(24) ? 3 : 4;
     double a[16], b[16], worst = 0, reach = 1024;
     bool falling[16] = {};
     for (int k = 0; k < 16; ++k) {
@@ -122,15 +132,14 @@ void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Ra
         if (falling[k] && std::max(t0, t1) > 0) return;
         a[k] = 2 * scale * table.slope[k];
         b[k] = 2 * ((static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k]) + !falling[k];
-        worst = std::max(worst, std::abs(table.slope[k]) + std::ldexp(5 * (641 + std::abs(b[k])), -24) + 1e-6);
+        worst = std::max(worst, std::abs(table.slope[k]) + std::ldexp(roundings * (522 + std::abs(b[k])), -24));
         reach = std::max({reach, 2 * std::abs(t0) + 1024, 2 * std::abs(t1) + 1024});
     }
-    const int bits = std::min(12, 29 - std::ilogb(reach));      // the largest M fits an integer
+    const int bits = std::min(14, 29 - std::ilogb(reach));      // the largest M fits an integer
     if (worst > 1.0 / 32 || bits < 8) return;
     const double half = std::ceil(std::ldexp(worst, bits)) + 1;
     for (int k = 0; k < 16; ++k) {
-        const uint32_t raw = std::bit_cast<uint32_t>(static_cast<float>(std::ldexp(a[k], bits))) & ~1U;
-        q.a[k] = std::bit_cast<float>(falling[k] ? raw | 1U : raw);
+        q.a[k] = with_last_bit(std::ldexp(a[k], bits), falling[k]);
         q.b[k] = static_cast<float>(std::ldexp(b[k], bits) + half);
     }
     q.bits = bits;
@@ -201,6 +210,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         const int64_t constant = ((g.arg_w * sum) >> g.shr_w) + g.arg_add * static_cast<int64_t>(g.inputs());
         p.constant.push_back(constant);
         p.norm.push_back(n);
+        p.scale.push_back(static_cast<double>(n.mul) * power(n.shift));
         low += constant;
         high += constant;
         const int64_t top = std::max(std::abs(low), std::abs(high));

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from openkpu.graph.ir import Graph, Node
 from openkpu.kmodel.program import KpuConv, Step
-from openkpu.lower.ops import POOLS
+from openkpu.lower.ops import MOVING_WEIGHTS, POOLS
 
 Signature = tuple[tuple[int, ...], tuple[int, ...], int, bool, int]
 
@@ -75,6 +77,7 @@ def _of_step(step: KpuConv) -> Signature:
 
 
 def _only_moves(step: KpuConv) -> bool:
-    """Whether a layer works on bytes as they are; real ones have batch-norm factors of many bits."""
+    """Whether a layer works on bytes as they are: no factor in batch norm, and the weights that move bytes."""
     bn = step.layer.batch_norm
-    return bool((bn.mul == 1).all() and (bn.shift == 0).all())
+    plain = (bn.mul == 1).all() and (bn.shift == 0).all()
+    return bool(plain and np.isin(step.layer.weights, MOVING_WEIGHTS).all())

@@ -143,6 +143,9 @@ class Assembler:
         """Some channels of a map: the same bytes."""
         whole = self.get(node.inputs[0], Domain.AI)
         first = FeatureMapLayout(node.attrs["first"], *node.output.shape[2:]).bytes if node.attrs["first"] else 0
+        if id(whole) in self.slices:
+            whole, before = self.slices[id(whole)]
+            first += before
         part = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
         self.slices[id(part)] = whole, first
         return part
@@ -265,7 +268,7 @@ class Assembler:
         if self.graph.is_output(t):
             return True
         for u in self.users.get(id(t), []):
-            layer = u.op == "KpuMove" or (u.op == "KpuConv" and not u.attrs["vector"])
+            layer = u.op in ("KpuMove", "KpuRows") or (u.op == "KpuConv" and not u.attrs["vector"])
             if not layer and (u.op not in ("KpuConcat", "KpuSlice") or self.wanted_in_main(u.output)):
                 return True
         return False
@@ -286,14 +289,20 @@ class Assembler:
         target: Buffer,
         main: Buffer | None,
         tensor: Tensor | None,
+        *,
+        source_line: int = 0,
+        target_line: int = 0,
     ) -> None:
-        """A KPU layer from one feature map to another, and to main RAM where ``main`` is given."""
+        """A KPU layer from one feature map to another, and to main RAM where ``main`` is given.
+
+        ``source_line``, ``target_line``: the line of each map where the layer's own maps begin.
+        """
 
         def make() -> p.Step:
             registers = replace(
                 layer.registers,
-                image_src_addr=source.start // AI_LINE_BYTES,
-                image_dst_addr=target.start // AI_LINE_BYTES,
+                image_src_addr=source.start // AI_LINE_BYTES + source_line,
+                image_dst_addr=target.start // AI_LINE_BYTES + target_line,
             )
             out = main.operand(layer.output_shape) if main is not None else None
             return p.KpuConv(layer=replace(layer, registers=registers), main_output=out, flags=int(main is not None))

@@ -17,14 +17,10 @@ from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import ActivationTable, BatchNorm, KpuLayer
 from openkpu.kpu.registers import LayerRegisters
-from openkpu.lower.ops import POOLS
+from openkpu.lower.ops import FRAME_WEIGHT, POOLS, UNIT, UNIT_SHIFT
 
 Shape = tuple[int, int, int]
 
-UNIT_SHIFT: Final = 6
-UNIT: Final = 1 << UNIT_SHIFT
-"""The weight of a map's own pixel."""
-FRAME_WEIGHT: Final = 255 - UNIT
 LOWEST_START: Final = -(1 << (ACT_START_BITS - 1))
 
 

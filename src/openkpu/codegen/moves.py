@@ -1,4 +1,4 @@
-"""The steps of a ``KpuMove``: frames round pictures, and the layers that use them."""
+"""The steps of ``KpuMove`` and ``KpuRows``: frames round pictures, layers that use them, layers that copy rows."""
 
 from __future__ import annotations
 
@@ -28,6 +28,37 @@ def kpu_move(asm: Assembler, node: Node, *, ai: bool, main: bool) -> None:
     between = Buffer(Memory.AI, DType.U8, t.shape[1:], f"{t.name}.pooled")
     _apply(asm, x, a["shift"], a["keep"], a["pool"], filler, between, ai=True, main=False)
     _apply(asm, between, (0, 0), again, "none", zero_point, t, ai=ai, main=main)
+
+
+def kpu_rows(asm: Assembler, node: Node) -> None:
+    """Copy rows, a group of channels that share a line at a time: rows of one group are a map of their own."""
+    sources = [asm.get(t, Domain.AI) for t in node.inputs]
+    if not asm.actions:
+        # the first layer of a kmodel says what the picture is, so it reads it whole
+        copy = Buffer(Memory.AI, DType.U8, sources[0].shape, f"{sources[0].name}.copy")
+        _run(
+            asm,
+            move_layer(_shape(sources[0]), (0, 0), "none", 0, framed=False, weight_bits=asm.q.weight_bits),
+            sources[0],
+            copy,
+        )
+        sources = [copy if b is sources[0] else b for b in sources]
+    c, height, w = node.output.shape[1:]
+    out = asm.forms[id(node.output), Domain.AI] = asm.buffer(Memory.AI, DType.U8, (c, height, w), node.output)
+    whole = FeatureMapLayout(c, height, w)
+    at = 0
+    zero_point = asm.params(node.inputs[0]).zero_point
+    pieces = (node.attrs[k] for k in ("first", "count", "shift"))
+    for source, first, count, shift in zip(sources, *pieces, strict=True):
+        lay = FeatureMapLayout(*_shape(source))
+        for group in range(-(-c // lay.group)):
+            channels = min(lay.group, c - group * lay.group)
+            bits = asm.q.weight_bits
+            layer = move_layer((channels, count, w), (shift, 0), "none", zero_point, framed=False, weight_bits=bits)
+            there = group * lay.channel_lines + first * lay.row_lines
+            here = group * whole.channel_lines + at * whole.row_lines
+            asm.conv(layer, source, out, None, None, source_line=there, target_line=here)
+        at += count
 
 
 def _apply(
@@ -62,8 +93,8 @@ def _frame(asm: Assembler, x: Buffer, keep: Part) -> Buffer:
     bits = asm.q.weight_bits
     shape = channels, h, w
     frame = Buffer(Memory.AI, DType.U8, shape, f"{x.name}.frame")
-    # one channel of the map is enough: the layer ignores it
-    _run(asm, full_layer((1, h, w), channels, bits), x, frame)
+    # one channel of the map is enough, since the layer ignores it; the kmodel's first layer reads the whole picture
+    _run(asm, full_layer((1 if asm.actions else c, h, w), channels, bits), x, frame)
     while any(margins):
         narrower = Buffer(Memory.AI, DType.U8, shape, f"{x.name}.frame")
         sides = margins[0] > 0, margins[1] > 0, margins[2] > 0, margins[3] > 0

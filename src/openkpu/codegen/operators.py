@@ -13,7 +13,9 @@ def run(asm: Assembler, node: Node) -> None:
     """Append the steps of one operator."""
     if node.op in ("Reshape", "KpuConcat", "KpuSlice"):
         return  # the same bytes seen in another shape; a placement that happens when somebody reads it
-    if node.op == "KpuMove":
+    if node.op == "KpuRows":
+        moves.kpu_rows(asm, node)
+    elif node.op == "KpuMove":
         ai = _ai_readers(asm, node.output)
         moves.kpu_move(asm, node, ai=ai, main=not ai or asm.wanted_in_main(node.output))
     elif node.op != "KpuConv":
@@ -29,7 +31,7 @@ def run(asm: Assembler, node: Node) -> None:
 
 def _ai_readers(asm: Assembler, t: Tensor) -> bool:
     return any(
-        u.op == "KpuMove"
+        u.op in ("KpuMove", "KpuRows")
         or (u.op == "KpuConv" and not u.attrs["vector"])
         or (u.op in ("KpuConcat", "KpuSlice") and _ai_readers(asm, u.output))
         for u in asm.users.get(id(t), [])

@@ -1,4 +1,4 @@
-"""Prices for the lowering: microseconds at the default clocks on the runtime of a kmodel version, from ``kpu``, ``cpu``.
+"""Prices for the lowering: microseconds at the default clocks on a kmodel version's runtime, from ``kpu`` and ``cpu``.
 
 The lowering asks when a layer can run in several ways, and ``kpu check`` adds the answers up. The passes before it do
 not know the version; they ask for V3, the default.
@@ -14,6 +14,7 @@ from openkpu.estimate.devices import FLASH_BITS, FLASH_MHZ, FLASH_SHARE
 from openkpu.estimate.kpu import Work, layer_time
 from openkpu.estimate.steps import upload_rate
 from openkpu.k210 import CPU_HZ, KPU_HZ
+from openkpu.kpu.fmap import FeatureMapLayout
 
 DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
 UPLOAD_NS: Final = V3.upload_bytes.ns  # a byte, main RAM -> AI RAM by the CPU, rows of any width
@@ -26,28 +27,31 @@ _MHZ: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What some KPU layers take: microseconds, and bytes of the file."""
+    """What some KPU layers take: microseconds, bytes of the file, and how many they are."""
 
     us: float = 0.0
     bytes: int = 0
+    count: int = 0
 
     def __add__(self, other: Layers) -> Layers:
-        return Layers(self.us + other.us, self.bytes + other.bytes)
+        return Layers(self.us + other.us, self.bytes + other.bytes, self.count + other.count)
 
     def __mul__(self, times: int) -> Layers:
-        return Layers(self.us * times, self.bytes * times)
+        return Layers(self.us * times, self.bytes * times, self.count * times)
 
-    @property
-    def cost(self) -> float:
-        """Microseconds with those that the file takes to be streamed from flash: bytes of RAM are dear as well."""
-        return self.us + self.bytes / (FLASH_MHZ * FLASH_BITS / 8 * FLASH_SHARE)
+    def cost(self, each: float = 0.0) -> float:
+        """Microseconds with those that the file takes to be streamed from flash: bytes of RAM are dear as well.
+
+        ``each``: what a layer more is worth, in microseconds.
+        """
+        return self.us + self.bytes / (FLASH_MHZ * FLASH_BITS / 8 * FLASH_SHARE) + self.count * each
 
 
 def kpu_layer(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: bool) -> Layers:
     """Return time and bytes of one KPU layer with 8-bit weights; (c, h, w) is the input."""
     weights = kernel**2 * oc * (1 if depthwise else c)
     us = kpu_layer_us(c, h, w, oc, kernel=kernel, depthwise=depthwise)
-    return Layers(us, weights + BATCH_NORM_BYTES * oc + LAYER_BYTES)
+    return Layers(us, weights + BATCH_NORM_BYTES * oc + LAYER_BYTES, 1)
 
 
 def wide_depthwise(c: int, h: int, w: int, copies: int) -> Layers:
@@ -56,10 +60,14 @@ def wide_depthwise(c: int, h: int, w: int, copies: int) -> Layers:
     return shift * (copies - 1) + kpu_layer(copies * c, h, w, c, kernel=3, depthwise=False)
 
 
-def wide_depthwise_in_four(c: int, h: int, w: int, copies: int) -> Layers:
-    """The same in four layers: copies, shift, taps, sum."""
-    n = copies * c
-    ends = kpu_layer(c, h, w, n, kernel=1, depthwise=False) + kpu_layer(n, h, w, c, kernel=1, depthwise=False)
+def wide_depthwise_in_four(c: int, h: int, w: int, copies: int, share: int = 0) -> Layers:
+    """The same in four layers: copies, shift, taps, sum; first and last for ``share`` channels at a time (0: all)."""
+    n, step = copies * c, share or c
+    ends = Layers()
+    for some in {step: c // step, c % step: 1}.items():
+        if all(some):
+            one = kpu_layer(some[0], h, w, copies * some[0], kernel=1, depthwise=False)
+            ends += (one + kpu_layer(copies * some[0], h, w, some[0], kernel=1, depthwise=False)) * some[1]
     return ends + kpu_layer(n, h, w, n, kernel=3, depthwise=True) * 2
 
 
@@ -90,6 +98,12 @@ def cpu_cut_us(elements_in: int, size: tuple[int, int, int], *, version: int = 3
     if version == 3:
         cut = min(cut, c * h * (w * r.copy.ns + r.piece.ns))
     return (elements_in * r.download.ns + cut + (c * h * w * upload_ns(w, version) if back else 0.0)) / 1000
+
+
+def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3) -> float:
+    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines."""
+    group = min(c, FeatureMapLayout(c, h, w).group)
+    return -(-c // group) * kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
 
 
 def cpu_fully_connected_us(inputs: int, outputs: int, version: int = 3) -> float:

@@ -1,4 +1,4 @@
-"""What a ``KpuMove`` does to bytes: shift, keep a part, pool, put zeros round the picture."""
+"""What ``KpuMove`` (shift, keep a part, pool, put zeros round the picture) and ``KpuRows`` do to bytes."""
 
 from __future__ import annotations
 
@@ -47,3 +47,12 @@ def pooled(x: Bytes, pool: str) -> Bytes:
             np.maximum(x[:, :, ::2, ::2], x[:, :, 1::2, ::2]), np.maximum(x[:, :, ::2, 1::2], x[:, :, 1::2, 1::2])
         )
     return x[:, :, ::2, {"left_top2": 0, "right_top2": 1}[pool] :: 2]
+
+
+def rows(a: Mapping[str, Any], inputs: list[Bytes], zero_point: int) -> Bytes:
+    """Take rows of maps (N, C, H, W) and put them one below the other."""
+    parts = []
+    for x, first, count, shift in zip(inputs, a["first"], a["count"], a["shift"], strict=True):
+        part = x[:, :, first + shift : first + count]
+        parts.append(np.pad(part, ((0, 0), (0, 0), (0, shift), (0, 0)), constant_values=zero_point))
+    return np.concatenate(parts, axis=2)

@@ -58,6 +58,8 @@ class Context:
     spent: float = 0.0
     room: int = 0
     """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
+    layer_us: float = 0.0
+    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``lower``."""
 
     @property
     def rates(self) -> Runtime:

@@ -34,6 +34,8 @@ from openkpu.lower.tensor import lower_tensor
 from openkpu.lower.view import View
 
 Array = NDArray[Any]
+SPARE_SIZE = 16
+"""Largest map that is worth a way through main RAM for a spare row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,28 @@ def lower_conv(ctx: Context, node: Node) -> None:
     if _may_join_add(ctx, node):
         ctx.deferred[id(node.output)] = node
         return
-    _lower_now(ctx, node, x)
+    _lower_now(ctx, node, _with_spare_row(ctx, node, x))
+
+
+def _with_spare_row(ctx: Context, node: Node, x: View) -> View:
+    """Put a row and a column of zeros before a map that a wide depthwise layer will read, behind this 1x1 layer.
+
+    With room in the map the wide kernel takes 4 copies instead of 9 (``wide.copies``): for a file that must be streamed
+    it is worth the way through main RAM, once for all layers of this size.
+    """
+    reader = ctx.only_user(follow(ctx, node.output, pools=False).end)
+    if ctx.layer_us == 0 or not x.is_whole or max(x.size) > SPARE_SIZE or reader is None or reader.op != "Conv":
+        return x
+    a, kernel = reader.attrs, reader.inputs[1].shape
+    if node.inputs[1].shape[2:] != (1, 1) or node.output.shape[2:] != x.size or a["group"] != node.output.shape[1]:
+        return x
+    if a["group"] != kernel[0] or tuple(kernel[2:]) != (5, 5) or tuple(a["dilations"]) != (1, 1) or max(a["pads"]) > 2:
+        return x
+    why = "a spare row and column save copies of the map in the wide depthwise layers behind"
+    padded = ctx.pad(x, (1, 1, 0, 0), node.output.name, why, "replace 5x5 kernels by 3x3")
+    view = View(padded.tensor, 1, 1, x.height, x.width, clean=True)
+    ctx.values[id(node.inputs[0])] = view
+    return view
 
 
 def _lower_now(ctx: Context, node: Node, x: View) -> None:
@@ -118,14 +141,9 @@ def convolve(
     if not depthwise:
         x, w, pads = wide.gather(ctx, node, x, w, pads, stem)
         return _convolve(ctx, node, (x, w, b, pads), False, (fn, pool), stem)
-    plan = wide_depthwise.plan(ctx, node, x, w)
     results = []
-    for first in range(0, x.channels, plan.share):
-        some = slice(first, min(first + plan.share, x.channels))
-        name = stem if plan.share >= x.channels else f"{stem}.from{first}"
-        part = View.whole(ctx.channels(x.tensor, first, some.stop - first, f"{name}.in"))
-        gather = wide_depthwise.in_four_layers if plan.in_four else wide.gather
-        y, v, left = gather(ctx, node, part, w[some], pads, name)
+    for some, (y, v, left) in wide_depthwise.last_layers(ctx, node, x, w, pads, stem):
+        name = stem if some == slice(0, x.channels) else f"{stem}.{some.start}"
         results.append(_convolve(ctx, node, (y, v, b[some], left), False, (fn, pool), name))
     view, taken = results[0]
     return view.on(ctx.concat([r.tensor for r, _ in results], stem)), taken
@@ -218,6 +236,11 @@ def _strided(
         return None
     _, row, col, row_slack, col_slack = choice
     ph, pw = x.physical
+    if row // 2 + oh == ph // 2 + 1 and ph % 2 and col // 2 + ow <= pw // 2:
+        tall = moves.taller(ctx, x, w.shape[0], 3 if max(w.shape[2:]) > 1 else 1, size, stem)
+        if tall is None:
+            return None
+        x, ph = tall, ph + 1
     if row // 2 + oh > ph // 2 or col // 2 + ow > pw // 2:
         return None
     k = _in_window(w, row_slack, col_slack)

@@ -58,7 +58,7 @@ def lower_gemm(ctx: Context, node: Node) -> None:
 
 
 def _in_map(ctx: Context, node: Node) -> bool:
-    """Emit a product with a flattened picture of up to 3x3 pixels as a convolution of its map, where that is cheaper."""
+    """Emit a product with a flattened picture of up to 3x3 pixels as a convolution of its map, if that is cheaper."""
     v = _flattened(ctx, node.inputs[0])
     if v is None:
         return False

@@ -9,7 +9,7 @@ import numpy as np
 from openkpu.float.export import Emitter, Exporter, exporter
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import export_tensor
-from openkpu.lower.export_move import kpu_move
+from openkpu.lower.export_move import kpu_move, kpu_rows
 from openkpu.lower.expression import expression
 from openkpu.lower.ops import POOLS
 
@@ -237,6 +237,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "KpuConcat": cpu_concat,
     "KpuSlice": kpu_slice,
     "KpuMove": kpu_move,
+    "KpuRows": kpu_rows,
     "CpuMaxPool": cpu_max_pool,
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,

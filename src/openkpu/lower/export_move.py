@@ -1,4 +1,4 @@
-"""The float meaning of a ``KpuMove``, as ONNX nodes."""
+"""The float meaning of ``KpuMove`` and ``KpuRows``, as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def kpu_move(node: Node, emit: Emitter) -> None:
         bottom, right = oh - top - height, ow - left - width
         x = pad(x, (-top, -left, -bottom, -right), 0.0, emit.temp(out))
         pad(x, (top, left, bottom, right), 0.0, out)
+
+
+def kpu_rows(node: Node, emit: Emitter) -> None:
+    """Rows of one map, or of several, one below the other."""
+    out, a = node.output.name, node.attrs
+    parts = []
+    for t, first, count, shift in zip(node.inputs, a["first"], a["count"], a["shift"], strict=True):
+        pads = [0, 0, -first - shift, 0, 0, 0, first + count + shift - t.shape[2], 0]
+        edges = emit.const(f"{out}.edges", np.array(pads, np.int64))
+        parts.append(out if len(node.inputs) == 1 else emit.temp(out))
+        emit.node("Pad", [t.name, edges], [parts[-1]])
+    if len(parts) > 1:
+        emit.node("Concat", parts, [out], axis=2)
 
 
 def _pool(x: str, pool: str, size: tuple[int, int], to: str, stem: str, emit: Emitter) -> str:

@@ -97,14 +97,14 @@ WAYS_ROUND: Final = {
 
 
 def lower(
-    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None
+    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None, layer_us: float = 0.0
 ) -> tuple[Graph, list[Decision]]:
     """Lower a canonical float graph for a kmodel version.
 
     Returns the lowered graph (operators of ``lower.ops``) and the decisions, in the order of the source's layers.
     Raises ``UnsupportedError`` for operators that have no lowering (all of them) and for the first layer that does not
     fit. With a list ``refused`` nothing is raised: the errors go there, the layers into the decisions as "not
-    possible", and the lowered graph is for looking at only.
+    possible", and the lowered graph is for looking at only. ``layer_us``: what a KPU layer less is worth, beside its time.
     """
     unknown = [n for n in graph.nodes if n.op not in LOWERING and not target.has(n.op)]
     if unknown and refused is None:
@@ -118,7 +118,7 @@ def lower(
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
     register_exporters()
-    ctx = Context(graph, graph.users(), target, room=_room(graph))
+    ctx = Context(graph, graph.users(), target, room=_room(graph), layer_us=layer_us)
     for t in graph.inputs:
         ctx.names.add(t.name)
         ctx.values[id(t)] = View.whole(t) if len(t.shape) == 4 and t.shape[2:] != (1, 1) else t

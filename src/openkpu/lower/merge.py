@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
@@ -163,6 +164,9 @@ def lower_concat(ctx: Context, node: Node) -> None:
     if spatial and _side_by_side(ctx, node):
         decide.kpu_rewrite(ctx, node, "placement side by side in AI RAM", ctx.spent - before)
         return
+    if node.attrs.get("tiles") and axis == 2 and _one_below_the_other(ctx, node):
+        decide.kpu_rewrite(ctx, node, "rows of the tiles copied within AI RAM", ctx.spent - before)
+        return
     if ctx.target.has("Concat") or node.attrs.get("tiles"):
         tensor.concat(ctx, node)
     elif int(np.prod(out.shape[:axis])) != 1:
@@ -210,6 +214,38 @@ def _side_by_side(ctx: Context, node: Node) -> bool:
             t = ctx.identity(t, f"{t.name}.copy")
         tensors.append(t)
     ctx.values[id(node.output)] = first.on(ctx.concat(tensors, node.output.name))
+    return True
+
+
+def _one_below_the_other(ctx: Context, node: Node) -> bool:
+    """Put tiles of rows together in AI RAM; False where the CPU is faster or a tile is too low for a layer."""
+    views = [ctx.map(t) for t in node.inputs]
+    views = [(moves.sampled(ctx, v, node.output.name) or v) if v.step != 1 else v for v in views]
+    first, version = views[0], ctx.target.version
+    alike = all(
+        (v.channels, v.physical[1], v.left, v.width, v.step)
+        == (first.channels, first.physical[1], first.left, first.width, 1)
+        for v in views
+    )
+    height = sum(v.height for v in views)
+    out = node.output.shape
+    on_kpu = sum(price.kpu_rows_us(v.channels, v.height, v.physical[1], version=version) for v in views)
+    on_cpu = sum(
+        price.cpu_cut_us(v.channels * v.height * v.width, (v.channels, *v.size), version=version) for v in views
+    )
+    if not alike or min(v.height for v in views) < MIN_SIZE or on_kpu > on_cpu:
+        return False
+    rows = ctx.emit(
+        "KpuRows",
+        [v.tensor for v in views],
+        (1, first.channels, height, first.physical[1]),
+        node.output.name,
+        first=tuple(v.top for v in views),
+        count=tuple(v.height for v in views),
+        shift=(0,) * len(views),
+    )
+    ctx.spent += on_kpu
+    ctx.values[id(node.output)] = View(rows, 0, first.left, out[2], out[3])
     return True
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS
+from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, ai_ram
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower.byte_move import Bytes, move
@@ -136,6 +136,29 @@ def shifted(ctx: Context, v: View, to: View, stem: str) -> View | None:
     return to.on(emit(ctx, v.tensor, steps, f"{stem}.shifted"))
 
 
+def taller(ctx: Context, v: View, oc: int, kernel: int, size: tuple[int, int], stem: str) -> View | None:
+    """Return the picture in a map that has one row of zeros more, so that a stride of 2 reaches its last row.
+
+    ``oc``, ``kernel``, ``size`` are those of the layer with the stride: it then works on the whole map.
+    """
+    (h, w), c, version = v.physical, v.channels, ctx.target.version
+    tall = LayerShape(c, (h + 1, w), oc, ((h + 1) // 2, w // 2), pool="left_top2")
+    if v.step != 1 or h < 2 * MIN_SIZE or ai_ram(tall) is not None:
+        return None
+    pieces = (h + 1 - MIN_SIZE, MIN_SIZE)
+    rows = sum(price.kpu_rows_us(c, n, w, version=version) for n in pieces)
+    large = price.kpu_layer_us(c, h + 1, w, oc, kernel=kernel, depthwise=False, version=version)
+    small = price.kpu_layer_us(c, *size, oc, kernel=kernel, depthwise=False, version=version)
+    on_cpu = price.cpu_pool_us(c * h * w, c * size[0] * size[1], 1, width=size[1], version=version)
+    if rows + large - small > on_cpu:
+        return None
+    ctx.spent += rows
+    attrs = {"first": (0, h - MIN_SIZE), "count": pieces, "shift": (0, 1)}
+    t = ctx.emit("KpuRows", [v.tensor, v.tensor], (1, c, h + 1, w), f"{stem}.taller", **attrs)
+    whole = v.left == 0 and v.width == w and v.top == 0 and v.height == h
+    return replace(v, tensor=t, clean=v.clean or whole)
+
+
 def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes], View] | None:
     """Return price, moves and resulting place (on the old tensor) of a maximum on the KPU, or None.
 
@@ -148,10 +171,8 @@ def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes]
         return None
     oh, ow = node.output.shape[2:]
     first = v.top - pads[0], v.left - pads[1]
-    if s == 1:
-        pools = ["max2s1"] * (k - 1)
-    else:
-        pools = ["max2s1"] * (k % 2) + ["max2"] + ["max2s1"] * ((k - 2) // 2)
+    halves = ["max2s1"] * (k % 2) + ["max2"] + ["max2s1"] * ((k - 2) // 2)
+    pools = halves if s == 2 else ["max2s1"] * (k - 1)
     halving = pools.index("max2") if s == 2 else len(pools) - 1
     shifts = [(0, 0)] * len(pools)
     dy, dx = (_align(f, s) for f in first)
@@ -164,11 +185,8 @@ def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes]
         return None
     begin = tuple((f - _align(f, s)) // s for f in first)
     physical = v.physical[0] // s, v.physical[1] // s
-    if (
-        begin[0] + oh > physical[0]
-        or begin[1] + ow > physical[1]
-        or not ctx.pool_fits(v.physical, f"max2{'s1' * (s == 1)}")
-    ):
+    fits = ctx.pool_fits(v.physical, "max2s1" if s == 1 else "max2")
+    if begin[0] + oh > physical[0] or begin[1] + ow > physical[1] or not fits:
         return None
     last = first[0] + (oh - 1) * s + k, first[1] + (ow - 1) * s + k
     around = (

@@ -10,6 +10,7 @@ The 3x3 layer over the copies is dense. Depthwise kernels have a second form: ``
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,11 @@ def settle(ctx: Context, node: Node, x: View, w: Array, stem: str) -> tuple[View
     """Return the picture as a whole map of at least 4x4 with zeros round it, and the padding that is left to do."""
     pads = node.attrs["pads"]
     (top, left), (bottom, right) = reach(node, w)
-    cornered = _into_corner(ctx, x, stem)
-    if cornered is not None and all(p <= r for p, r in zip(pads, (top, left, bottom, right), strict=True)):
-        x, (down, along) = cornered
-        return x, (pads[0] - down, pads[1] - along, *pads[2:])
+    if all(p <= r for p, r in zip(pads, (top, left, bottom, right), strict=True)):
+        x = x if x.clean or x.is_whole else _cleared(ctx, x, stem, node.attrs["strides"] != (1, 1)) or x
+        if (x.clean or x.is_whole) and x.step == 1 and min(x.physical) >= MIN_SIZE:
+            inside = (x.top, x.left, x.physical[0] - x.top - x.height, x.physical[1] - x.left - x.width)
+            return View.whole(x.tensor), tuple(p - n for p, n in zip(pads, inside, strict=True))
     x = ctx.materialize(x, stem)
     if any(p > r for p, r in zip(pads, (top, left, bottom, right), strict=True)):
         # windows centred outside the map would read beyond what the shifted copies hold
@@ -61,14 +63,17 @@ def settle(ctx: Context, node: Node, x: View, w: Array, stem: str) -> tuple[View
     return x, tuple(pads)
 
 
-def _into_corner(ctx: Context, x: View, stem: str) -> tuple[View, tuple[int, int]] | None:
-    """Push a part of a map into its lower right corner, zeros above and beside it; None where the CPU is faster.
+def _cleared(ctx: Context, x: View, stem: str, anywhere: bool) -> View | None:
+    """Put zeros round a part of a map by pushing what surrounds it out of the map; None where the CPU is faster.
 
-    What surrounds the part leaves the map: first above and to the left, then below and to the right. Returns the map
-    and by how much the picture begins later.
+    First it leaves above and to the left, then below and to the right: the picture ends in the lower right corner. A
+    picture that was there before has zeros below and to its right after the first half, which is enough where it may be
+    ``anywhere``.
     """
     below, beside = x.physical[0] - x.height, x.physical[1] - x.width
     back, forth = max(x.top, x.left), max(below, beside)
+    if anywhere and (x.top, x.left) == (below, beside):
+        forth = below = beside = 0
     if x.step != 1 or x.is_whole or min(x.physical) < MIN_SIZE:
         return None
     shape = (x.channels, *x.physical)
@@ -80,7 +85,7 @@ def _into_corner(ctx: Context, x: View, stem: str) -> tuple[View, tuple[int, int
         t = ctx.identity(t, f"{stem}.corner", shift=(int(i < x.top), int(i < x.left)))
     for i in range(forth):
         t = ctx.identity(t, f"{stem}.corner", shift=(-int(i < below), -int(i < beside)))
-    return View.whole(t), (below, beside)
+    return replace(x, tensor=t, top=below, left=beside, clean=True)
 
 
 def reach(node: Node, w: Array) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -98,7 +103,7 @@ def gather(
     centre, behind = reach(node, w)
     t, w = ctx.whole_lines(x.tensor, dense(w) if w.shape[1] < x.channels else w, stem)
     c = t.shape[1]
-    kernels = copies(node, w, x.size)
+    kernels = copies(node, w, x.size, pads)
     farthest = max(max(map(abs, shift)) for shift in kernels)
     if len(kernels) * c > MAX_CHANNELS or farthest > MOST_SHIFTS:
         raise UnsupportedError(
@@ -118,10 +123,15 @@ def gather(
     return view, np.concatenate(list(kernels.values()), axis=1), (*left, *right)
 
 
-def copies(node: Node, w: Array, size: tuple[int, int]) -> dict[tuple[int, int], Array]:
-    """Return the 3x3 kernel of every copy of a map of this size, by its shift (rows, columns)."""
-    (rows, columns), (dy, dx) = w.shape[2:], node.attrs["dilations"]
-    offsets = _offsets(rows, dy, size[0]), _offsets(columns, dx, size[1])
+def copies(node: Node, w: Array, size: tuple[int, int], pads: tuple[int, ...]) -> dict[tuple[int, int], Array]:
+    """Return the 3x3 kernel of every copy of a map of this size, by its shift (rows, columns).
+
+    Where ``pads`` are less than the node's, the map itself has zeros at that side.
+    """
+    zeros = [a - b for a, b in zip(node.attrs["pads"], pads, strict=True)]
+    offsets = [
+        _offsets(w.shape[2 + i], node.attrs["dilations"][i], size[i], (zeros[i] > 0, zeros[2 + i] > 0)) for i in (0, 1)
+    ]
     kernels: dict[tuple[int, int], Array] = {}
     for i, shift_y, tap_y in offsets[0]:
         for j, shift_x, tap_x in offsets[1]:
@@ -130,10 +140,19 @@ def copies(node: Node, w: Array, size: tuple[int, int]) -> dict[tuple[int, int],
     return kernels or {(0, 0): np.zeros((*w.shape[:2], 3, 3), np.float32)}
 
 
-def _offsets(taps: int, dilation: int, size: int) -> list[tuple[int, int, int]]:
-    """Return (tap, shift, tap of the shifted copy) of a kernel's rows or columns, but of those that only meet padding."""
+def _offsets(taps: int, dilation: int, size: int, zeros: tuple[bool, bool]) -> list[tuple[int, int, int]]:
+    """Return (tap, shift, tap of the shifted copy) of a kernel's rows or columns that do not only meet padding.
+
+    ``zeros``: whether the map's first or last rows are zeros. Then two copies are enough for five taps: what the copy
+    that is shifted by one reads beyond the map, or has lost, is such a row.
+    """
     centre = (taps - 1) * dilation // 2
-    return [(i, *_split(i * dilation - centre)) for i in range(taps) if abs(i * dilation - centre) < size]
+    offsets = [(i, i * dilation - centre) for i in range(taps) if abs(i * dilation - centre) < size]
+    if not any(zeros) or min(o for _, o in offsets) > -2 or max(map(abs, (o for _, o in offsets))) > 2:
+        return [(i, *_split(o)) for i, o in offsets]
+    middle = 1 if zeros[0] else -1
+    shifts = [int(np.sign(o)) or middle for _, o in offsets]
+    return [(i, s, o - s) for (i, o), s in zip(offsets, shifts, strict=True)]
 
 
 def _split(offset: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.ops import MOVEMENT, Domain, input_domain, makes_u8
 
-_INHERIT = ("KpuMove", "CpuMaxPool", "CpuPad", "CpuResize", "Reshape", "KpuConcat", "KpuSlice")
+_INHERIT = ("KpuMove", "KpuRows", "CpuMaxPool", "CpuPad", "CpuResize", "Reshape", "KpuConcat", "KpuSlice")
 
 
 def inherits(node: Node) -> bool:

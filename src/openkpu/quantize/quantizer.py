@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
+from openkpu.lower.byte_move import rows
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, fixed, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate
@@ -187,6 +188,9 @@ class Quantizer:
             elif node.op == "KpuSlice":
                 first = node.attrs["first"]
                 q[id(out)] = as_u8(node.inputs[0])[:, first : first + node.attrs["count"]]
+            elif node.op == "KpuRows":
+                zero_point = result.params[id(node.inputs[0])].zero_point
+                q[id(out)] = rows(node.attrs, [as_u8(t) for t in node.inputs], zero_point)
             elif node.op == "CpuTable":
                 pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
                 table = make_table(node.attrs["fn"], pin, pout)

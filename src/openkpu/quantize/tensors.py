@@ -67,7 +67,7 @@ class Assignment:
         """Return the readers of a tensor, or of what it is moved to; of a tile, those of the whole map."""
         readers: list[Node] = []
         for u in self.users.get(id(t), []):
-            if u.op == "KpuMove":
+            if u.op in ("KpuMove", "KpuRows"):
                 readers += self._readers(u.output)
                 continue
             behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat", "KpuSlice") else []
@@ -153,7 +153,9 @@ class Assignment:
         channel, with a second float map beside the first.
         """
         for node in self.graph.nodes:
-            if node.op != "TensorConcat" or not node.attrs["tiles"]:
+            if not (node.op == "KpuRows" or (node.op == "TensorConcat" and node.attrs["tiles"])):
+                continue
+            if len(node.inputs) == 1:
                 continue
             parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
             lowest = min(float((-result[i].zero_point * result[i].scale).min()) for i in parts)

@@ -104,3 +104,25 @@ def test_refused_by_name(op: str, shape: tuple, attrs: dict, weights: tuple | No
         load(model.SerializeToString())
     assert caught.value.where == f"{op} 'here'"
     assert caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads"),
+    [
+        ("reflect", [0, 0, 1, 2, 0, 0, 3, 0]),
+        ("reflect", [0, 0, 5, 0, 0, 0, 5, 0]),
+        ("edge", [0, 1, 2, 0, 0, 0, 1, 3]),
+        ("wrap", [0, 0, 6, 1, 0, 0, 0, 2]),
+    ],
+)
+def test_padding_with_the_tensors_own_rows_and_columns(mode: str, pads: list[int]) -> None:
+    model = build([node("Pad", ["x", "p"], mode=mode)], {"x": (1, 2, 6, 5)}, {"p": np.array(pads)}, opset=19)
+    assert {n.op for n in check(model).nodes} == {"Slice", "Concat"}
+
+
+def test_reflected_padding_beyond_the_map_is_refused() -> None:
+    pads = {"p": np.array([0, 0, 6, 0, 0, 0, 0, 0])}
+    model = build([node("Pad", ["x", "p"], mode="reflect")], {"x": (1, 2, 6, 5)}, pads)
+    with pytest.raises(OpenKPUError) as caught:
+        load(model.SerializeToString())
+    assert caught.value.code == "E262"

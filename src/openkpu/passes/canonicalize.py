@@ -11,6 +11,7 @@ from openkpu.graph.ir import Graph, text
 from openkpu.passes.average_behind_dense import average_behind_dense
 from openkpu.passes.channel_pad import channel_pad
 from openkpu.passes.choose_channels import choose_channels
+from openkpu.passes.copies_as_concat import copies_as_concat
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -32,6 +33,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     expand_conv_transpose,
     write_out_shuffles,
     write_out_norms,
+    copies_as_concat,
     fold_pad,
     channel_pad,
     fold_batch_norm,

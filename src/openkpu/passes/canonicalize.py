@@ -10,6 +10,8 @@ from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.average_behind_dense import average_behind_dense
 from openkpu.passes.channel_pad import channel_pad
+from openkpu.passes.choose_channels import choose_channels
+from openkpu.passes.copies_as_concat import copies_as_concat
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -31,6 +33,7 @@ PASSES: Final[tuple[Callable[..., None], ...]] = (
     expand_conv_transpose,
     write_out_shuffles,
     write_out_norms,
+    copies_as_concat,
     fold_pad,
     channel_pad,
     fold_batch_norm,
@@ -38,6 +41,7 @@ PASSES: Final[tuple[Callable[..., None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    choose_channels,
     average_behind_dense,
     split_many_channels,
     split_large_depthwise,

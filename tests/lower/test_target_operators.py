@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder, lowered_equals_source
-from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, shuffle, squeeze_excite
+from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, interleaved, squeeze_excite
 
 from openkpu.errors import UnsupportedError
 from openkpu.lower.lower import lower
@@ -52,7 +52,7 @@ def test_what_no_version_has_is_refused_by_name():
 
 
 def test_a_movement_between_kpu_layers_moves_bytes():
-    g = graph(shuffle)
+    g = graph(interleaved)
     canonicalize.run(g)
     lowered, _ = lower(g, target=V4)
     (move,) = [n for n in lowered.nodes if n.op == "TensorTranspose"]

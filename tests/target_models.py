@@ -160,6 +160,8 @@ EVERYWHERE = (
     "channels of a map",
     "every second pixel of the input",
     "shuffled channels",
+    "transposed convolution",
+    "transposed convolution in groups",
 )
 """Models that V3 expresses in another form."""
 CASES = [(v, n, m) for n, m in MODELS.items() for v in (V4, V5)] + [(v, n, m) for n, (v, m) in ONLY.items()]

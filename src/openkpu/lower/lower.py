@@ -83,7 +83,7 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
 }
 
 WAYS_ROUND: Final = {
-    "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
+    "ConvTranspose": "export it with constant weights",
     "Mul": "leave squeeze-and-excite out of the model",
     "ArgMax": "end the model before it and take the position in the script",
     "ArgMin": "end the model before it and take the position in the script",

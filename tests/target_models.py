@@ -160,6 +160,10 @@ EVERYWHERE = (
     "channels of a map",
     "every second pixel of the input",
     "shuffled channels",
+    "squeeze and excite",
+    "multiplied maps",
+    "limits behind",
+    "a long function of floats",
     "transposed convolution",
     "transposed convolution in groups",
 )

@@ -15,6 +15,7 @@ DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
 UPLOAD_NS: Final = V3.upload_bytes.ns  # a byte, main RAM -> AI RAM by the CPU, rows of any width
 DEQUANTIZE_NS: Final = V3.dequantize.ns  # an element
 QUANTIZE_NS: Final = V3.quantize.ns  # an element
+RESIZE_NS: Final = V3.resize.ns  # an output element of a nearest-neighbour resize
 POOL_OUTPUT_NS: Final = V3.pool_output.ns  # an output element of a pooling
 POOL_TAP_NS: Final = V3.pool_tap.ns  # and each of its taps
 AVERAGE_NS: Final = V3.average.ns  # an element of an average over a whole map

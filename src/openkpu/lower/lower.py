@@ -25,6 +25,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.product import lower_mul
 from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
@@ -67,6 +68,7 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "GlobalAveragePool": lower_global_average_pool,
     "Add": lower_add,
     "Sub": lower_add,
+    "Mul": lower_mul,
     "Concat": lower_concat,
     "Reshape": lower_reshape,
     "Transpose": lower_transpose,
@@ -84,7 +86,6 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
 
 WAYS_ROUND: Final = {
     "ConvTranspose": "export it with constant weights",
-    "Mul": "leave squeeze-and-excite out of the model",
     "ArgMax": "end the model before it and take the position in the script",
     "ArgMin": "end the model before it and take the position in the script",
 }

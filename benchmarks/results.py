@@ -30,6 +30,8 @@ class Result:
     chip_ms: float | None = None
     """Estimated by ``openkpu.profile``, for both compilers."""
     cpu_share: float | None = None
+    operators_share: float | None = None
+    """The part of ``cpu_share`` that is operators, not the input's way in or the outputs' form."""
     error: str = ""
 
 
@@ -100,4 +102,5 @@ def _profile(result: Result, kmodel: bytes) -> None:
     except openkpu.OpenKPUError as error:
         result.error = f"not profiled: {error.code} {error.what}"
         return
-    result.segments, result.chip_ms, result.cpu_share = about.segments, about.total.us / 1000, about.cpu_share
+    result.segments, result.chip_ms = about.segments, about.total.us / 1000
+    result.cpu_share, result.operators_share = about.cpu_share, about.operators_share

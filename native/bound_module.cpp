@@ -6,7 +6,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -61,17 +60,6 @@ bool eight_bits(const Array& a) {
     if (!is_signed) is<uint8_t>(a);
     return is_signed;
 }
-
-// An operator with its arguments.
-struct Operator {
-    std::function<void()> body;
-    std::vector<nb::object> keep;  // the arrays
-
-    void run() const {
-        nb::gil_scoped_release release;
-        body();
-    }
-};
 
 template <typename... Arrays>
 Operator make(std::function<void()> body, const Arrays&... arrays) {
@@ -205,11 +193,22 @@ Operator make_matmul(const Floats& a, const Floats& b, const Floats& bias, const
     return make([=] { matmul(x, y, z, reinterpret_cast<float*>(d.data), m, k, n, low, high); }, a, b, bias, dst);
 }
 
+// One operator that runs others in turn.
+Operator make_sequence(const std::vector<nb::object>& operators) {
+    std::vector<const Operator*> steps;
+    for (const nb::object& o : operators) steps.push_back(nb::cast<const Operator*>(o));
+    return {[steps] {
+                for (const Operator* step : steps) step->body();
+            },
+            operators};
+}
+
 }  // namespace
 
 void add_bound_operators(nb::module_& parent) {
     nb::module_ m = parent.def_submodule("bound", "Tensor operators with their arrays. Use openkpu.runtime.v5_native.");
     nb::class_<Operator>(m, "Operator", "A tensor operator with its arrays.").def("run", &Operator::run);
+    m.def("sequence", make_sequence);
     m.def("copy", make_copy);
     m.def("fill", make_fill);
     m.def("lookup", make_lookup);

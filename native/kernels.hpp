@@ -45,6 +45,16 @@ struct Interleave {
     size_t stride, column;
 };
 
+// dst[y][x] = table[src[y][x * step]], or without the table where it is null. Touches no other byte of dst.
+struct MoveRows {
+    const uint8_t* src;
+    ptrdiff_t src_pitch, step;
+    uint8_t* dst;
+    ptrdiff_t dst_pitch;
+    size_t n, rows;
+    const uint8_t* table;       // 256 bytes
+};
+
 // acc[y][x] = init + sum over 3x3 taps of src * w; src points at the pixel left above of output (0, 0); acc is dense.
 struct Depthwise {
     const uint8_t* src;
@@ -75,7 +85,7 @@ struct DepthwiseLines {
     struct Piece {
         int32_t w[3];           // a row of the kernel each: 3 weights and 0
         int32_t init;
-        const Ramp* ramp;       // tie > 0
+        const Ramp* ramp;       // tie > 0 unless acc is given
         uint64_t keep;          // bit 4*i+k: the pixel k-1 right of pixel i is in the picture
         bool row_start;         // nothing of this channel's row lies before this piece
     };
@@ -87,6 +97,8 @@ struct DepthwiseLines {
     uint8_t pad_value;
     uint64_t store;             // bytes of a line that are pixels
     const Piece* piece;         // (4,)
+    // Where acc is not null, the ramps are not used and the sums go there: piece i, row y at acc + (i * rows + y) * 16.
+    int32_t* acc;
 };
 
 // The general activation: k = number of edges below bn, t = (bn - start[k]) * slope[k], r = rint(t) for t >= 0 and
@@ -96,15 +108,18 @@ struct Table {
     double edge[16], start[16], slope[16], bias[16];
 };
 
-// The quick way of the general activation for one output channel, where tie > 0. The interval is found exactly from the
-// sum itself: k = number of edges below acc. There v = acc * a[k] + b[k] in single precision differs by less than tie from
-// t + bias + 1/2 (where t >= 0, c[k] = 2) or from t + bias (where t <= 0, c[k] = 1/2), and the result is
-//   y = clamp(floor(v) - (fraction of v > c[k] ? 1 : 0), 0, 255)
-// unless the fraction is within tie of 0, of 1 or of c[k]: then doubles decide.
+// The quick way of the general activation for one output channel, where margin > 0. The interval is found exactly from the
+// sum itself: k = number of edges below acc. There acc * a[k] + b[k] in single precision, rounded to an integer M, is between
+// 0 and margin above
+//   2^bits * (2 * (t + bias) + 1)   where t >= 0, and   2^bits * 2 * (t + bias)   where t <= 0; the last bit of a[k] is then set.
+// With m = M >> bits and that bit the result is
+//   y = clamp((m >> 1) - (m & bit), 0, 255)
+// unless the last bits of M are less than margin: then doubles decide.
 struct QuickTable {
     int32_t edge[16];           // acc > edge[k]: interval k + 1 or a later one
-    float a[16], b[16], c[16];
-    float tie;
+    float a[16], b[16];
+    int32_t margin = 0;
+    int bits = 0;
 };
 
 enum class PoolOp : int { select = 0, max = 1, mean = 2 };
@@ -123,8 +138,11 @@ struct Kernels {
     void (*gemm)(const Gemm&);
     void (*depthwise)(const Depthwise&);
     void (*depthwise_lines)(const DepthwiseLines&);             // may be null
+    // The bytes of four pieces, piece i, row y at from + (i * rows + y) * 16, into lines; beside depthwise_lines.
+    void (*store_lines)(const DepthwiseLines&, const uint8_t* from);
     // Copies rows of n bytes, and touches no other byte of dst.
     void (*copy_rows)(const uint8_t* src, size_t src_pitch, uint8_t* dst, size_t dst_pitch, size_t n, size_t rows);
+    void (*move_rows)(const MoveRows&);
     void (*add_scaled)(int32_t* acc, const int32_t* sum, uint32_t factor, size_t n);   // acc += sum * factor, wrapping
     void (*ramp)(const int32_t* acc, size_t n, const Ramp&, uint8_t* dst);
     // bn = floor(acc * scale) + add

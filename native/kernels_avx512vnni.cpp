@@ -37,6 +37,51 @@ template <size_t N, size_t I = 0, typename F>
 
 __mmask64 first_bytes(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
 
+// 64 bytes of a row that start at src, as many as need says.
+template <bool EVEN>
+[[gnu::always_inline]] inline __m512i row_bytes(const uint8_t* src, size_t need) {
+    if (!EVEN) return _mm512_maskz_loadu_epi8(first_bytes(need), src);
+    const __m256i low = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(first_bytes(2 * need - 1), src));
+    if (need <= 32) return _mm512_castsi256_si512(low);
+    const __m256i high = _mm512_cvtepi16_epi8(_mm512_maskz_loadu_epi8(first_bytes(2 * need - 65), src + 64));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+template <bool EVEN>
+void move_plain(const MoveRows& m) {
+    const uint8_t* src = m.src;
+    uint8_t* dst = m.dst;
+    for (size_t y = 0; y < m.rows; ++y, src += m.src_pitch, dst += m.dst_pitch) {
+        for (size_t x = 0; x < m.n; x += 64) {
+            _mm512_mask_storeu_epi8(dst + x, first_bytes(m.n - x), row_bytes<EVEN>(src + (EVEN ? 2 * x : x), m.n - x));
+        }
+    }
+}
+
+// The table is in four registers: bits 0-5 of a byte say where in a register, bit 6 which of two, bit 7 which two.
+template <bool EVEN>
+[[gnu::target("avx512vbmi")]] void move_by_table(const MoveRows& m) {
+    const __m512i t0 = _mm512_loadu_si512(m.table), t1 = _mm512_loadu_si512(m.table + 64);
+    const __m512i t2 = _mm512_loadu_si512(m.table + 128), t3 = _mm512_loadu_si512(m.table + 192);
+    const uint8_t* src = m.src;
+    uint8_t* dst = m.dst;
+    for (size_t y = 0; y < m.rows; ++y, src += m.src_pitch, dst += m.dst_pitch) {
+        for (size_t x = 0; x < m.n; x += 64) {
+            const __m512i bytes = row_bytes<EVEN>(src + (EVEN ? 2 * x : x), m.n - x);
+            const __m512i low = _mm512_permutex2var_epi8(t0, bytes, t1), high = _mm512_permutex2var_epi8(t2, bytes, t3);
+            _mm512_mask_storeu_epi8(dst + x, first_bytes(m.n - x),
+                                    _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high));
+        }
+    }
+}
+
+void move_rows(const MoveRows& m) {
+    static const bool tables = __builtin_cpu_supports("avx512vbmi");
+    if (m.step > 2 || (m.table != nullptr && !tables)) return plain_move_rows(m);
+    if (m.table != nullptr) return m.step == 1 ? move_by_table<false>(m) : move_by_table<true>(m);
+    m.step == 1 ? move_plain<false>(m) : move_plain<true>(m);
+}
+
 // 32 pixels from 32 bytes of each channel. Unpacking works in 128-bit parts, so each part first gets its half of every 8
 // pixels; then the results are in order.
 inline void interleave_32(__m256i a, __m256i b, __m256i c, __m256i d, uint8_t* dst) {
@@ -311,15 +356,16 @@ void gemm(const Gemm& g) {
     }
 }
 
-void depthwise_lines(const DepthwiseLines& d) {
+// Four pieces of a strip, row by row: calls each(y, sums) with the sums of every row.
+template <typename Each>
+[[gnu::always_inline]] inline void strip(const DepthwiseLines& d, const Each& each_row) {
     // A piece is loaded with the 4 bytes before it, except at the start of a row; lane i of its windows gets the bytes
     // left of, at and right of pixel i, and those outside the picture become pad_value.
     const __m512i start = _mm512_setr_epi32(0, 0, 1, 0, 0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0);
     const __m512i inner = _mm512_setr_epi32(0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 4, 0, 3, 4, 5, 0);
     const __m512i shuffle = _mm512_broadcast_i32x4(_mm_setr_epi8(3, 4, 5, 6, 4, 5, 6, 7, 5, 6, 7, 8, 6, 7, 8, 9));
     const __m512i pad = _mm512_set1_epi8(static_cast<char>(d.pad_value));
-    __m512i w0[4], w1[4], w2[4], init[4], spread[4], bias = _mm512_setzero_si512();
-    __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
+    __m512i w0[4], w1[4], w2[4], init[4], spread[4];
     size_t from[4];
     __mmask64 keep[4];
     EACH(4, i, {
@@ -328,10 +374,6 @@ void depthwise_lines(const DepthwiseLines& d) {
         w1[i.value] = _mm512_set1_epi32(p.w[1]);
         w2[i.value] = _mm512_set1_epi32(p.w[2]);
         init[i.value] = _mm512_set1_epi32(p.init);
-        a[i.value] = _mm512_set1_ps(p.ramp->a);
-        b[i.value] = _mm512_set1_ps(p.ramp->b);
-        tie = _mm512_min_ps(tie, _mm512_set1_ps(p.ramp->tie));
-        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i.value, static_cast<char>(p.ramp->bias));
         spread[i.value] = p.row_start ? start : inner;
         from[i.value] = 16 * i.value - (p.row_start ? 0 : 4);
         keep[i.value] = p.keep;
@@ -349,10 +391,8 @@ void depthwise_lines(const DepthwiseLines& d) {
         upper[i.value] = _mm512_dpbusd_epi32(above, first, w1[i.value]);
         lower[i.value] = _mm512_dpbusd_epi32(init[i.value], first, w0[i.value]);
     });
-    uint8_t* to = d.dst;
-    const size_t rows = d.rows, src_row = d.src_row, dst_row = d.dst_row;
-    const __mmask64 store = d.store;
-    for (size_t y = 1; y <= rows; ++y, to += dst_row) {
+    const size_t rows = d.rows, src_row = d.src_row;
+    for (size_t y = 1; y <= rows; ++y) {
         line += src_row;
         __m512i acc[4];
         EACH(4, i, {
@@ -361,6 +401,26 @@ void depthwise_lines(const DepthwiseLines& d) {
             upper[i.value] = _mm512_dpbusd_epi32(lower[i.value], r, w1[i.value]);
             lower[i.value] = _mm512_dpbusd_epi32(init[i.value], r, w0[i.value]);
         });
+        each_row(y - 1, acc);
+    }
+}
+
+void depthwise_lines(const DepthwiseLines& d) {
+    if (d.acc != nullptr) {
+        return strip(d, [&](size_t y, const __m512i (&acc)[4]) __attribute__((always_inline)) {
+            EACH(4, i, { _mm512_storeu_si512(d.acc + (i.value * d.rows + y) * 16, acc[i.value]); });
+        });
+    }
+    __m512i bias = _mm512_setzero_si512();
+    __m512 a[4], b[4], tie = _mm512_set1_ps(1.0F);
+    EACH(4, i, {
+        const Ramp& r = *d.piece[i.value].ramp;
+        a[i.value] = _mm512_set1_ps(r.a);
+        b[i.value] = _mm512_set1_ps(r.b);
+        tie = _mm512_min_ps(tie, _mm512_set1_ps(r.tie));
+        bias = _mm512_mask_set1_epi8(bias, __mmask64{0xFFFF} << 16 * i.value, static_cast<char>(r.bias));
+    });
+    strip(d, [&](size_t y, const __m512i (&acc)[4]) __attribute__((always_inline)) {
         __m512 worst;
         __m512i result = _mm512_adds_epu8(quick_ramp(acc, a, b, worst), bias);
         if (_mm512_cmp_ps_mask(worst, tie, _CMP_GT_OQ) != 0) [[unlikely]] {
@@ -373,7 +433,20 @@ void depthwise_lines(const DepthwiseLines& d) {
             });
             result = _mm512_load_si512(bytes);
         }
-        _mm512_mask_storeu_epi8(to, store, result);
+        _mm512_mask_storeu_epi8(d.dst + y * d.dst_row, d.store, result);
+    });
+}
+
+void store_lines(const DepthwiseLines& d, const uint8_t* from) {
+    const auto piece = [&](size_t i, size_t y) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + (i * d.rows + y) * 16));
+    };
+    for (size_t y = 0; y < d.rows; ++y) {
+        __m512i line = _mm512_castsi128_si512(piece(0, y));
+        line = _mm512_inserti32x4(line, piece(1, y), 1);
+        line = _mm512_inserti32x4(line, piece(2, y), 2);
+        line = _mm512_inserti32x4(line, piece(3, y), 3);
+        _mm512_mask_storeu_epi8(d.dst + y * d.dst_row, d.store, line);
     }
 }
 
@@ -405,34 +478,76 @@ void table(const int32_t* acc, size_t n, const Table& a, double scale_, double a
     }
 }
 
+// A QuickTable in registers.
+struct Curve {
+    __m512i edge1, edge2, edge4, edge8, edge12;     // the edges that decide whether k gets 1, 2, 4 or 8 more
+    __m512i slopes, fraction, margin;
+    __m512 offsets;
+    __m128i bits;
+
+    explicit Curve(const QuickTable& q)
+        : edge1(_mm512_loadu_si512(q.edge)), edge2(_mm512_alignr_epi32(edge1, edge1, 1)),
+          edge4(_mm512_set1_epi32(q.edge[3])), edge8(_mm512_set1_epi32(q.edge[7])), edge12(_mm512_set1_epi32(q.edge[11])),
+          slopes(_mm512_loadu_si512(q.a)), fraction(_mm512_set1_epi32((1 << q.bits) - 1)),
+          margin(_mm512_set1_epi32(q.margin)), offsets(_mm512_loadu_ps(q.b)), bits(_mm_cvtsi32_si128(q.bits)) {}
+};
+
+// 16 * P results, P up to 4; fractions are the last bits of each M.
+template <size_t P>
+[[gnu::always_inline]] inline __m512i quick_curve(const __m512i (&acc)[P], const Curve& c, __m512i (&fractions)[P]) {
+    const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2), four = _mm512_set1_epi32(4);
+    const __m512i eight = _mm512_set1_epi32(8);
+    __m512i m[4] = {}, less[4] = {};
+    EACH(P, p, {
+        const __m512i sum = acc[p.value];
+        const __mmask16 upper = _mm512_cmpgt_epi32_mask(sum, c.edge8);
+        __m512i k = _mm512_maskz_mov_epi32(upper, eight);
+        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_mask_blend_epi32(upper, c.edge4, c.edge12)), k, four);
+        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, c.edge2)), k, two);
+        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, c.edge1)), k, one);
+        const __m512i slope = _mm512_permutexvar_epi32(k, c.slopes);
+        const __m512i fixed = _mm512_cvtps_epi32(_mm512_fmadd_ps(
+            _mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(slope), _mm512_permutexvar_ps(k, c.offsets)));
+        fractions[p.value] = _mm512_and_si512(fixed, c.fraction);
+        m[p.value] = _mm512_sra_epi32(fixed, c.bits);
+        less[p.value] = _mm512_ternarylogic_epi32(m[p.value], slope, one, 0x80);    // all three
+    });
+    const auto halve = [](__m512i m, __m512i less) { return _mm512_sub_epi16(_mm512_srai_epi16(m, 1), less); };
+    const __m512i words01 = halve(_mm512_packs_epi32(m[0], m[1]), _mm512_packs_epi32(less[0], less[1]));
+    const __m512i words23 = halve(_mm512_packs_epi32(m[2], m[3]), _mm512_packs_epi32(less[2], less[3]));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words01, words23));
+}
+
+template <size_t P>
+[[gnu::always_inline]] inline void quick_vectors(const int32_t* acc, const Curve& c, const Table& exact, double scale,
+                                                 double add, uint8_t* dst) {
+    __m512i sums[P], fractions[P];
+    EACH(P, p, { sums[p.value] = _mm512_loadu_si512(acc + 16 * p.value); });
+    _mm512_storeu_si512(dst, quick_curve(sums, c, fractions));
+    __m512i least = fractions[0];
+    EACH(P, p, { least = _mm512_min_epi32(least, fractions[p.value]); });
+    if (_mm512_cmplt_epi32_mask(least, c.margin) != 0) [[unlikely]] {
+        EACH(P, p, {
+            if (_mm512_cmplt_epi32_mask(fractions[p.value], c.margin) != 0) {
+                table(acc + 16 * p.value, 16, exact, scale, add, dst + 16 * p.value);
+            }
+        });
+    }
+}
+
 void quick_table(const int32_t* acc, size_t n, const QuickTable& q, const Table& exact, double scale, double add,
                  uint8_t* dst) {
-    const __m512i edges = _mm512_loadu_si512(q.edge), middle = _mm512_set1_epi32(q.edge[7]);
-    const __m512 slopes = _mm512_loadu_ps(q.a), offsets = _mm512_loadu_ps(q.b), corners = _mm512_loadu_ps(q.c);
-    const __m512 half = _mm512_set1_ps(0.5F), tie = _mm512_set1_ps(q.tie), sure = _mm512_set1_ps(0.5F - q.tie);
-    // Far outside 0..255, with a fraction that is sure.
-    const __m512 high = _mm512_set1_ps(1024.25F), low = _mm512_set1_ps(-1023.75F);
-    const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2), three = _mm512_set1_epi32(3);
-    const __m512i four = _mm512_set1_epi32(4), eight = _mm512_set1_epi32(8), zero = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512i sum = _mm512_loadu_si512(acc + i);
-        const auto passed = [&](__m512i at) { return _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(at, edges)); };
-        __m512i k = _mm512_maskz_mov_epi32(_mm512_cmpgt_epi32_mask(sum, middle), eight);
-        k = _mm512_mask_add_epi32(k, passed(_mm512_add_epi32(k, three)), k, four);
-        k = _mm512_mask_add_epi32(k, passed(_mm512_add_epi32(k, one)), k, two);
-        k = _mm512_mask_add_epi32(k, passed(k), k, one);
-        const __m512 corner = _mm512_permutexvar_ps(k, corners);
-        __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(k, slopes),
-                                   _mm512_permutexvar_ps(k, offsets));
-        v = _mm512_max_ps(_mm512_min_ps(v, high), low);
-        const __m512 floor = _mm512_roundscale_ps(v, kFloor), fraction = _mm512_sub_ps(v, floor);
-        __m512i y = _mm512_cvt_roundps_epi32(floor, kEven);
-        y = _mm512_mask_sub_epi32(y, _mm512_cmp_ps_mask(fraction, corner, _CMP_GT_OQ), y, one);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), _mm512_cvtusepi32_epi8(_mm512_max_epi32(y, zero)));
-        const __mmask16 unsure =
-            _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(fraction, half)), sure, _CMP_GE_OQ) |
-            _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_sub_ps(fraction, corner)), tie, _CMP_LE_OQ);
-        if (unsure != 0) [[unlikely]] table(acc + i, 16, exact, scale, add, dst + i);
+    const Curve curve(q);
+    for (; n > 48; n -= 64, acc += 64, dst += 64) {
+        quick_vectors<4>(acc, curve, exact, scale, add, dst);
+        if (n <= 64) return;
+    }
+    switch ((n + 15) / 16) {
+        case 3: return quick_vectors<3>(acc, curve, exact, scale, add, dst);
+        case 2: return quick_vectors<2>(acc, curve, exact, scale, add, dst);
+        case 1: return quick_vectors<1>(acc, curve, exact, scale, add, dst);
+        default: return;
     }
 }
 
@@ -456,7 +571,9 @@ const Kernels kernels_avx512vnni = {
     .gemm = gemm,
     .depthwise = depthwise,
     .depthwise_lines = depthwise_lines,
+    .store_lines = store_lines,
     .copy_rows = copy_rows,
+    .move_rows = move_rows,
     .add_scaled = plain_add_scaled,
     .ramp = ramp,
     .table = table,

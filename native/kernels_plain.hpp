@@ -28,6 +28,21 @@ namespace {
     }
 }
 
+[[maybe_unused]] void plain_move_rows(const MoveRows& m) {
+    const uint8_t* src = m.src;
+    uint8_t* dst = m.dst;
+    for (size_t y = 0; y < m.rows; ++y, src += m.src_pitch, dst += m.dst_pitch) {
+        const auto n = static_cast<ptrdiff_t>(m.n);
+        if (m.table != nullptr) {
+            for (ptrdiff_t x = 0; x < n; ++x) dst[x] = m.table[src[x * m.step]];
+        } else if (m.step == 1) {
+            plain_copy_rows(src, 0, dst, 0, m.n, 1);
+        } else {
+            for (ptrdiff_t x = 0; x < n; ++x) dst[x] = src[x * m.step];
+        }
+    }
+}
+
 [[maybe_unused]] void plain_interleave(const Interleave& v) {
     for (size_t y = 0; y < v.rows; ++y) {
         const size_t at = y * v.pitch + v.column;

@@ -51,10 +51,8 @@ void Layer::finish_row(const int32_t* acc, size_t n, size_t c, uint8_t* dst) con
     if (p_.is_ramp) {
         k_.ramp(acc, n, p_.ramps[c], dst);
     } else {
-        const ChannelNorm& norm = p_.norm[c];
-        const double scale = static_cast<double>(norm.mul) / static_cast<double>(int64_t{1} << norm.shift);
-        const double add = static_cast<double>(norm.add);
-        if (k_.quick_table != nullptr && p_.quick[c].tie > 0) {
+        const double scale = p_.scale[c], add = static_cast<double>(p_.norm[c].add);
+        if (k_.quick_table != nullptr && p_.quick[c].margin > 0) {
             k_.quick_table(acc, n, p_.quick[c], p_.table, scale, add, dst);
         } else {
             k_.table(acc, n, p_.table, scale, add, dst);

@@ -50,7 +50,7 @@ class Layer {
     Parameters p_;
     Grid grid_{};
     bool quick_ = false;                    // every channel is a quick ramp
-    bool by_lines_ = false;                 // depthwise, in the natural layout and with quick ramps: whole lines at a time
+    bool by_lines_ = false;                 // depthwise and in the natural layout: whole lines at a time
     bool sampled_ = false;                  // the pool selects, and the grid holds exactly what it keeps
 
     // dense

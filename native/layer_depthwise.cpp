@@ -25,7 +25,7 @@ void Layer::pack_depthwise(const uint16_t* weights) {
     const bool natural = g_.src_group == group && g_.dst_group == group && g_.src_row == row && g_.dst_row == row &&
                          g_.src_channel == row * g_.h && g_.dst_channel == row * g_.h;
     const bool plain = g_.pool_size == 1 && g_.oh == g_.h && g_.ow == g_.w;
-    by_lines_ = k_.depthwise_lines != nullptr && natural && plain && quick_ && p_.sum_factor == 0;
+    by_lines_ = k_.depthwise_lines != nullptr && natural && plain && !p_.exact && p_.sum_factor == 0;
     if (by_lines_) pack_pieces();
 }
 
@@ -54,7 +54,7 @@ void Layer::pack_pieces() {
                 const size_t c = group * share + 16 * i / slot, x0 = share == 1 ? line + 16 * i : 16 * i % slot;
                 DepthwiseLines::Piece piece{{}, 0, &nothing, 0, x0 == 0};
                 if (c < g_.oc && x0 < g_.w) {
-                    piece.ramp = &p_.ramps[c];
+                    if (quick_) piece.ramp = &p_.ramps[c];
                     piece.init = init_[0][c];
                     for (size_t k = 0; k < 3; ++k) memcpy(&piece.w[k], &dw_[0][c * 9 + 3 * k], 3);
                     for (size_t x = x0; x < x0 + 16; ++x) {
@@ -81,10 +81,20 @@ void Layer::depthwise_lines(const uint8_t* src, size_t group, uint8_t* ai_ram, u
         from = copy;
     }
     uint8_t* to = ai_ram + g_.dst + group * g_.dst_channel;
+    const size_t piece = 16 * g_.h;
+    int32_t* acc = quick_ ? nullptr : reinterpret_cast<int32_t*>(scratch<2>((4 * piece + kSlack) * 4));
+    uint8_t* planes = quick_ ? nullptr : scratch<1>(4 * piece + kSlack);
     for (size_t i = 0; i < lines; ++i) {
         const size_t at = group * lines + i;
-        k_.depthwise_lines({from + 64 * i, g_.src_row, to + 64 * i, g_.dst_row, g_.h, g_.pad_value, stores_[at],
-                            &pieces_[4 * at]});
+        const DepthwiseLines strip{from + 64 * i, g_.src_row, to + 64 * i, g_.dst_row, g_.h, g_.pad_value, stores_[at],
+                                   &pieces_[4 * at], acc};
+        k_.depthwise_lines(strip);
+        if (quick_) continue;
+        for (size_t k = 0; k < 4; ++k) {
+            const size_t c = group * share + k * share / 4, x = share == 1 ? 64 * i + 16 * k : 16 * k % (64 / share);
+            if (c < g_.oc && x < g_.w) finish_row(acc + k * piece, piece, c, planes + k * piece);
+        }
+        k_.store_lines(strip, planes);
     }
     if (out == nullptr) return;
     for (size_t c = group * share; c < std::min(g_.oc, (group + 1) * share); ++c) {

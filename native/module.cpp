@@ -67,15 +67,29 @@ struct BoundLayer {
         return {g, Layer(kernels_named(isa), g, w.data(), norm.data(), activation.data())};
     }
 
-    void run(const Bytes& ai_ram, size_t threads, const std::optional<Output>& out) const {
+    void check(const Bytes& ai_ram, const std::optional<Output>& out) const {
         if (ai_ram.shape(0) != (size_t{2} << 20)) throw std::invalid_argument("AI RAM has 2 MiB");
         if (out && (out->shape(0) != geometry.oc || out->shape(1) != geometry.oh || out->shape(2) != geometry.ow)) {
             throw std::invalid_argument("out does not match the geometry");
         }
+    }
+
+    void run(const Bytes& ai_ram, size_t threads, const std::optional<Output>& out) const {
+        check(ai_ram, out);
         uint8_t* dense = out ? out->data() : nullptr;
         uint8_t* ram = ai_ram.data();
         nb::gil_scoped_release release;
         layer.run(ram, threads, dense);
+    }
+
+    // The same, to run later and often.
+    static Operator bind(const nb::object& self, const Bytes& ai_ram, size_t threads, const std::optional<Output>& out) {
+        const BoundLayer& b = nb::cast<const BoundLayer&>(self);
+        b.check(ai_ram, out);
+        uint8_t* dense = out ? out->data() : nullptr;
+        uint8_t* ram = ai_ram.data();
+        return {[&b, ram, threads, dense] { b.layer.run(ram, threads, dense); },
+                {self, nb::cast(ai_ram), out ? nb::cast(*out) : nb::none()}};
     }
 };
 
@@ -92,6 +106,8 @@ NB_MODULE(_native, m) {
         .def(nb::new_(&BoundLayer::make), nb::arg("isa"), nb::arg("geometry"), nb::arg("weights"), nb::arg("norm"),
              nb::arg("activation"))
         .def("run", &BoundLayer::run, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
+             nb::arg("out").noconvert().none())
+        .def("bind", &BoundLayer::bind, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
              nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
     bind_tensor_ops(m);

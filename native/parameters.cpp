@@ -1,6 +1,7 @@
 #include "parameters.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -87,18 +88,31 @@ void add_quick_way(Ramp& r, int64_t top) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 && a > 0); }  // b > 0
 
+// The float nearest to v whose last bit is as wanted.
+float with_last_bit(double v, bool bit) {
+    const float near = static_cast<float>(v);
+    const uint32_t raw = std::bit_cast<uint32_t>(near);
+    if ((raw & 1U) == static_cast<uint32_t>(bit)) return near;
+    const float up = std::bit_cast<float>(raw + 1), down = std::bit_cast<float>(raw == 0 ? 1U : raw - 1);
+    return std::abs(up - v) < std::abs(down - v) ? up : down;
+}
+
 // Fills in the quick way of a table for a channel whose sums lie in alu. With bn = floor(acc * scale) + add,
 //   t + bias = (bn - start) * slope + bias,   V = acc * (scale * slope) + (add - 1/2 - start) * slope + bias,
-// and |t + bias - V| <= |slope| / 2. v is V in single precision: |v - V| <= 2^-22 * (|v| + 2 * |b|) and a little. Where
-// |v| > 512 that changes nothing: the result is 0 or 255 either way, since b is bounded through the error.
+// and |t + bias - V| <= |slope| / 2. Let w be 2 * V (+ 1) in single precision. acc is rounded by at most 2^-24 of its value (not
+// at all below 2^24), a by 2^-23 with its last bit, b and the result by 2^-24, and |acc * a| <= |w| + |b| + 1. So w is wrong
+// by less than 2^-24 * 4 (or 3) * (|w| + |b| + 1). Where |w| > 520 that changes nothing: the result is 0 or 255 either way.
+// All this is scaled by 2^bits, which is exact, rounded to an integer, and shifted up by half the margin.
 void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Range alu) {
     if (n.mul <= 0) return;
     const auto bn = [&](int64_t acc) { return ((acc * n.mul) >> n.shift) + n.add; };
     const double scale = static_cast<double>(n.mul) * power(n.shift);
-    double worst = 0;
+    constexpr int32_t never = std::numeric_limits<int32_t>::max();
+    const double roundings = alu.low > -two(24) && alu.high < two(24) ? 3 : 4;
+    double a[16], b[16], worst = 0, reach = 1024;
+    bool falling[16] = {};
     for (int k = 0; k < 16; ++k) {
-        q.edge[k] = std::numeric_limits<int32_t>::max();
-        q.a[k] = q.b[k] = 0, q.c[k] = 2;
+        q.edge[k] = never, a[k] = 0, b[k] = 0.5;
         if (k > table.edges) continue;
         const int64_t below = k == 0 ? bn(alu.low) : std::max(bn(alu.low), static_cast<int64_t>(table.edge[k - 1]) + 1);
         int64_t above = bn(alu.high);
@@ -106,23 +120,30 @@ void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Ra
             // bn > edge: the least such acc, less one
             const int64_t edge = static_cast<int64_t>(table.edge[k]);
             const int64_t least = ceil_div((edge - n.add + 1) << n.shift, n.mul) - 1;
-            q.edge[k] = static_cast<int32_t>(std::clamp<int64_t>(least, std::numeric_limits<int32_t>::min(),
-                                                                 std::numeric_limits<int32_t>::max()));
+            q.edge[k] = static_cast<int32_t>(std::clamp<int64_t>(least, std::numeric_limits<int32_t>::min(), never));
             above = std::min(above, edge);
         }
         if (below > above) continue;    // nothing of this channel gets here
+        b[k] = 2 * table.bias[k] + 0.5;
+        if (table.slope[k] == 0) continue;
         const double t0 = (static_cast<double>(below) - table.start[k]) * table.slope[k];
         const double t1 = (static_cast<double>(above) - table.start[k]) * table.slope[k];
-        const bool rising = std::min(t0, t1) >= 0;
-        if (!rising && std::max(t0, t1) > 0) return;
-        const double a = scale * table.slope[k];
-        const double b = (static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k] + (rising ? 0.5 : 0);
-        q.a[k] = static_cast<float>(a);
-        q.b[k] = static_cast<float>(b);
-        q.c[k] = rising ? 2.0F : 0.5F;
-        worst = std::max(worst, std::abs(table.slope[k]) / 2 + std::ldexp(1024 + 2 * std::abs(b), -22) + 1e-6);
+        falling[k] = std::min(t0, t1) < 0;
+        if (falling[k] && std::max(t0, t1) > 0) return;
+        a[k] = 2 * scale * table.slope[k];
+        b[k] = 2 * ((static_cast<double>(n.add) - 0.5 - table.start[k]) * table.slope[k] + table.bias[k]) + !falling[k];
+        worst = std::max(worst, std::abs(table.slope[k]) + std::ldexp(roundings * (522 + std::abs(b[k])), -24));
+        reach = std::max({reach, 2 * std::abs(t0) + 1024, 2 * std::abs(t1) + 1024});
     }
-    if (worst <= 1.0 / 32) q.tie = static_cast<float>(worst);
+    const int bits = std::min(14, 29 - std::ilogb(reach));      // the largest M fits an integer
+    if (worst > 1.0 / 32 || bits < 8) return;
+    const double half = std::ceil(std::ldexp(worst, bits)) + 1;
+    for (int k = 0; k < 16; ++k) {
+        q.a[k] = with_last_bit(std::ldexp(a[k], bits), falling[k]);
+        q.b[k] = static_cast<float>(std::ldexp(b[k], bits) + half);
+    }
+    q.bits = bits;
+    q.margin = static_cast<int32_t>(2 * half + 1);
 }
 
 }  // namespace
@@ -189,6 +210,7 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         const int64_t constant = ((g.arg_w * sum) >> g.shr_w) + g.arg_add * static_cast<int64_t>(g.inputs());
         p.constant.push_back(constant);
         p.norm.push_back(n);
+        p.scale.push_back(static_cast<double>(n.mul) * power(n.shift));
         low += constant;
         high += constant;
         const int64_t top = std::max(std::abs(low), std::abs(high));

@@ -42,6 +42,7 @@ struct Parameters {
     uint32_t sum_factor = 0;                // alu = kernel sum + sum_factor * sum(x) + constant; 0: no sum(x) needed
     std::vector<int64_t> constant;          // (oc,) (arg_w * sum(w) >> shr_w) + arg_add * n
     std::vector<ChannelNorm> norm;          // (oc,)
+    std::vector<double> scale;              // (oc,) mul * 2^-shift
     Segment segments[16];
     bool is_ramp = false;
     std::vector<Ramp> ramps;                // (oc,) when is_ramp

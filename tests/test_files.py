@@ -42,3 +42,14 @@ def test_a_folder_that_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(SetupError, match=f"into the folder {tmp_path}"):
         check_writable(tmp_path / "new.kmodel")
+
+
+def test_the_file_that_is_read_is_not_replaced(tmp_path: Path) -> None:
+    source = tmp_path / "only.kmodel"
+    source.write_bytes(b"model")
+    link = tmp_path / "link.kmodel"
+    link.symlink_to(source)
+    check_writable(tmp_path / "other.kmodel", source)
+    for name in (source, link):
+        with pytest.raises(SetupError, match="would be replaced by the result"):
+            check_writable(name, tmp_path / "absent", source)

@@ -16,16 +16,18 @@ from openkpu.api import Model
 from openkpu.codegen.build import Assembled, assemble
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.estimate.bar import Estimate
-from openkpu.estimate.steps import program_time
+from openkpu.estimate.roles import split
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor, text
 from openkpu.k210 import DOCUMENTED_HEIGHT, DOCUMENTED_WIDTH, MAIN_RAM_BYTES
 from openkpu.kmodel.firmware import Firmware, choose_version
 from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.program import KpuConv
+from openkpu.kmodel.streaming import Streaming, most_layers, streaming
 from openkpu.lower import target as targets
 from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
+from openkpu.lower.streamed import lower_to_fit
 from openkpu.passes import canonicalize
 from openkpu.quantize import given, ranges, search
 from openkpu.quantize.params import QParams
@@ -69,6 +71,10 @@ class Report:
     kpu_segments: int
     time: Estimate
     """A forward pass on the chip at 400 MHz."""
+    cpu_copies: Estimate
+    """Of ``time``, the CPU's work for the input's way in and the outputs' form; see ``estimate.roles``."""
+    cpu_operators: Estimate
+    """Of ``time``, the CPU's work for operators."""
     seconds: float
     warnings: tuple[str, ...]
     searched: Searched | None = None
@@ -79,6 +85,8 @@ class Report:
     firmware: str | None = None
     firmware_bytes_left: int | None = None
     """Main RAM that remains on the firmware with the model loaded, camera and display on; negative: it does not fit."""
+    streaming: Streaming | None = None
+    """V3: what ``kpu.load_flash`` needs, which keeps the file in flash."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
@@ -238,7 +246,7 @@ def front_end(
         first = graph.inputs[0].name
         graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
     canonicalize.run(graph, dump)
-    lowered, decisions = lower(graph, target=targets.target(target))
+    lowered, decisions = lower_to_fit(graph, targets.target(target), most_layers(len(graph.outputs)))
     return graph, lowered, decisions
 
 
@@ -376,8 +384,7 @@ def _result_warnings(assembled: Assembled, model: Model, board: Firmware | None)
     size = len(model.to_bytes())
     buffers = model.program.input_bytes + model.program.output_bytes
     scratch = assembled.plan.main.peak + buffers
-    way_round = "stream the model from flash (kpu.load_flash)" if model.version == 3 else "compile it for V3, which "
-    way_round += "" if model.version == 3 else "MaixPy can stream from flash (kpu.load_flash)"
+    way_round = _way_round(model)
     if size + scratch > MAIN_RAM_BYTES:
         found.append(
             f"file ({size} bytes) and scratch ({scratch} bytes) together exceed the chip's {MAIN_RAM_BYTES} bytes of "
@@ -391,6 +398,21 @@ def _result_warnings(assembled: Assembled, model: Model, board: Firmware | None)
     if board is not None and size > board.limit:
         found.append(f"{board.title} refuses files over {board.limit} bytes; this has {size}")
     return found
+
+
+def _way_round(model: Model) -> str:
+    """Say what helps a file that main RAM cannot hold beside its scratch buffer."""
+    if model.version != 3:
+        return "compile it for V3, which MaixPy can stream from flash (kpu.load_flash)"
+    needs = streaming(model.to_bytes())
+    if needs.problem:
+        return f"and it cannot be streamed from flash either: {needs.problem}"
+    one, two = (f"{needs.ram_bytes(dual=dual) / 1024:.0f} KiB" for dual in (False, True))
+    return (
+        "stream it from flash: pack it as FILE@0x300000:be (kpu pack), then "
+        "kpu.load_flash(0x300000, 1, 0xC000, 60000000) "
+        f"needs {two} of main RAM for the model, with 0 for the second argument {one}"
+    )
 
 
 def _report(
@@ -423,6 +445,7 @@ def _report(
     on_kpu = [isinstance(s, KpuConv) for s in model.steps]
     segments = sum(1 for i, k in enumerate(on_kpu) if k and (i == 0 or not on_kpu[i - 1]))
     size = len(model.to_bytes())
+    cpu = split(model.program)
     return Report(
         graph.name,
         f"v{model.version}",
@@ -438,12 +461,15 @@ def _report(
         size,
         sum(on_kpu),
         segments,
-        program_time(model.program),
+        cpu.whole,
+        cpu.copies,
+        cpu.operators,
         seconds,
         tuple(warnings),
         searched=quantized.searched,
         weight_bits=quantized.weight_bits,
         weight_gain_db=quantized.gain_db,
         firmware=board.name if board is not None else None,
+        streaming=streaming(model.to_bytes()) if model.version == 3 else None,
         firmware_bytes_left=None if board is None else board.free - board.need(size, assembled.plan.main.peak),
     )

@@ -26,14 +26,22 @@ def write_file(path: str | os.PathLike[str], data: bytes | str) -> None:
         raise _unwritable(f"the file {target} cannot be written", target, str(error)) from error
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
     """Raise ``SetupError`` E511 when ``write_file`` could not write there; leaves nothing behind.
 
-    For use before long work whose result goes there.
+    For use before long work whose result goes there. ``sources`` are the files that it reads: none may be replaced.
     """
     target = Path(path)
     folder = target.parent
     try:
+        if target.exists() and any(os.path.exists(s) and os.path.samefile(target, s) for s in sources):
+            raise SetupError(
+                "E511",
+                f"{target} would be replaced by the result",
+                where=str(target),
+                why="it is the file that is read, and nothing else may hold what is in it",
+                fix="Give the result another name.",
+            )
         if not folder.is_dir():
             why = "it is not a folder" if folder.exists() else "nothing has this name"
             raise _unwritable(f"there is no folder {folder}", target, why)

@@ -102,6 +102,7 @@ def test_json_has_the_columns():
     data = json.loads(json.dumps(p.as_dict()))
     assert set(data) == {
         "version", "kpu_mhz", "cpu_mhz", "ms", "low_ms", "high_ms", "fps", "kpu_ms", "cpu_ms", "cpu_share",
+        "cpu_copies_ms", "cpu_operators_ms", "operators_share",
         "segments", "macs", "beside_ms", "inputs", "outputs", "memory", "steps",
     }  # fmt: skip
     assert data["low_ms"] < data["ms"] < data["high_ms"]

@@ -47,6 +47,14 @@ def test_convert_writes_and_reports(kmodel, tmp_path):
     assert openkpu.load(out).version == 5
 
 
+def test_convert_keeps_its_source(kmodel):
+    before = kmodel.read_bytes()
+    result = kpu("convert", kmodel, "--target", "v5", "-o", kmodel)
+    assert result.exit_code != 0
+    assert "E511" in result.output
+    assert kmodel.read_bytes() == before
+
+
 def test_convert_as_json(kmodel, tmp_path):
     result = kpu("convert", kmodel, "--firmware", "maixpy-v4", "--target", "v4", "-o", tmp_path / "a.kmodel", "--json")
     data = json.loads(result.output)

@@ -152,7 +152,7 @@ def test_a_tensor_may_be_read_and_be_an_output(version):
 def test_v4_takes_a_picture_into_ai_ram_where_only_the_kpu_reads_it():
     only = compiled(graph_of((1, 3, 8, 8), lambda b: b.conv(b.x, 4, 3)), "v4")
     assert only.model.inputs[0].memory is Memory.AI
-    both = compiled(graph_of((1, 3, 8, 8), lambda b: (b.conv(b.x, 4, 3), b.max_pool(b.x, 3, 1))), "v4")
+    both = compiled(graph_of((1, 3, 8, 8), lambda b: (b.conv(b.x, 4, 3), b.max_pool(b.x, 3, 3))), "v4")
     assert both.model.inputs[0].memory is Memory.MAIN
 
 

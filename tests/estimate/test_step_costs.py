@@ -56,7 +56,6 @@ U8_4, F32_4 = main(0, DType.U8, 1, 4, 8, 8), main(0, DType.F32, 1, 4, 8, 8)
         (steps.Add(input_a=F32, input_b=F32, output=F32), "binary", 256),
         (steps.GlobalAveragePool(input=F32, output=main(0, DType.F32, 4)), "average", 256),
         (steps.Softmax(input=main(0, DType.F32, 10), output=main(0, DType.F32, 10)), "exp", 10),
-        (steps.Concat(inputs=(main(0, DType.U8, 7),), output=main(9, DType.U8, 7)), "copy", 7),
         (fully_connected(0, 100, 12, 5), "mac", 60),
         (steps.KpuUpload(input=U8, output=ai(0, 4, 8, 8)), "upload_words", 256),
         (steps.KpuUpload(input=main(0, DType.U8, 4, 8, 7), output=ai(0, 4, 8, 7)), "upload_bytes", 224),
@@ -189,3 +188,12 @@ def test_display_and_camera():
     assert lcd_transfer().us == pytest.approx(10240)
     assert lcd_transfer(spi_mhz=20).us == pytest.approx(7680)
     assert camera_period().covers(33000)
+
+
+@pytest.mark.parametrize("version", RUNTIMES)
+def test_each_part_of_a_concatenation_costs_something(version):
+    r = RUNTIMES[version]
+    one = steps.Concat(inputs=(main(0, DType.U8, 8),), output=main(9, DType.U8, 8))
+    many = steps.Concat(inputs=tuple(main(i, DType.U8, 1) for i in range(8)), output=main(9, DType.U8, 8))
+    assert cost(one, version).us == pytest.approx((8 * r.copy.ns + r.piece.ns + r.step.ns) / 1000)
+    assert cost(many, version).us == pytest.approx((8 * r.copy.ns + 8 * r.piece.ns + r.step.ns) / 1000)

@@ -424,6 +424,17 @@ def test_depthwise_weights_have_their_scales_along_the_last_dimension() -> None:
     agrees(m, X, ref.depthwise(X, q * scale))
 
 
+def test_a_bias_with_the_axis_of_its_weights() -> None:
+    """Converters of 2020 wrote quantized_dimension 3 beside one-dimensional biases of depthwise convolutions."""
+    q = RNG.integers(-127, 128, (1, 3, 3, 4)).astype(np.int8)
+    bias = RNG.integers(-2000, 2000, 4).astype(np.int32)
+    scale = RNG.uniform(0.01, 0.05, 4).astype(np.float32)
+    m = Model()
+    args = [m.input(*X.shape), m.const(q, scale=scale, axis=3), m.const(bias, scale=scale / 255, axis=3)]
+    m.op("DEPTHWISE_CONV_2D", args, X.shape, depthwise())
+    agrees(m, X, ref.depthwise(X, q * scale) + bias * (scale / 255))
+
+
 def test_names_and_ends() -> None:
     m = Model()
     x = m.input(*X.shape)

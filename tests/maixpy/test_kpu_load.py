@@ -213,6 +213,19 @@ def test_a_layer_too_large_to_stream(tmp_path: Path) -> None:
     assert caught.value.code == "E621"
 
 
+@pytest.mark.parametrize("layers", [507, 508])
+def test_more_layers_than_the_streaming_loader_reads(tmp_path: Path, layers: int) -> None:
+    steps = [b.fully_connected(0, 64, 4, 4), *[b.fully_connected(64, 64, 4, 4)] * (layers - 1)]
+    bench = Bench(tmp_path, flash={0x100000: byteswap(bb.kmodel(*steps))}, firmware="minimum")
+    call = "kpu.load_flash(0x100000, 0, 1, 60000000)"
+    if layers <= 507:
+        assert bench.run(call) == "SPI freq 60000000 Hz\n"
+        return
+    with pytest.raises(BoardError, match="too many layers") as caught:
+        bench.run(call)
+    assert caught.value.code == "E295"
+
+
 def test_using_a_freed_model_stops_the_board(bench: Bench) -> None:
     bench.run("n = kpu.load('m.kmodel'); kpu.deinit(n); img = image.Image(size=(16, 16)); img.pix_to_ai()")
     for call in ("kpu.forward(n, img)", "kpu.get_output(n, 0)", "kpu.netinfo(n)", "kpu.set_layers(n, 1)"):

@@ -168,6 +168,16 @@ def test_tracebacks(bench: Bench) -> None:
     assert bench.eval("s.getvalue()") == shown
 
 
+def test_traceback_of_endless_recursion(bench: Bench) -> None:
+    bench.run("import sys\ndef f(x):\n    f(x)\ntry:\n    f(1)\nexcept RuntimeError as e:\n    kept = e")
+    first, call, inner, folded, last = bench.run("sys.print_exception(kept)").splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert (call, inner) == ('  File "test.py", line 5, in <module>', '  File "test.py", line 3, in f')
+    assert folded.startswith("  the line above ")
+    assert folded.endswith(" more times")
+    assert last == "RuntimeError: maximum recursion depth exceeded"
+
+
 def test_gc(bench: Bench) -> None:
     free = bench.eval("gc.mem_free()")
     bench.run("img = image.Image(size=(100, 100))")

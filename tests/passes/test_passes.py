@@ -178,6 +178,18 @@ CASES = {
     ),
     # transposes
     "NHWC input": (fold_transpose, (1, 6, 5, 3), lambda b: b.conv(b.transpose(b.x, 0, 3, 1, 2), 4), ["Conv"]),
+    "NHWC input of one channel": (
+        fold_transpose,
+        (1, 6, 5, 1),
+        lambda b: b.conv(b.reshape(b.x, 1, 1, 6, 5), 4),
+        ["Conv"],
+    ),
+    "pixel as a picture": (
+        fold_transpose,
+        (1, 1, 1, 1),
+        lambda b: b.conv(b.reshape(b.x, 1, 1, 1, 1), 4, 1),
+        ["Reshape", "Conv"],
+    ),
     "NHWC input with another reader": (
         fold_transpose,
         (1, 6, 5, 3),

@@ -90,7 +90,29 @@ def test_repeated_rows_and_columns(turned: bool) -> None:
     spread = b.op("Reshape", [rows], (1, 10, 6, 1, 4), shape=(1, 10, 6, 1, 4))
     tile = b.op("Tile", [spread], (1, 10, 6, 3, 4), repeats=(1, 1, 1, 3, 1))
     columns = b.op("Reshape", [tile], (1, 10, 18, 4), shape=(1, 10, 18, 4))
-    assert same(b.graph(b.conv(turn(b, columns, TO_PLANAR), 2))) == ["Conv", "Resize", "Resize", "Conv"]
+    assert same(b.graph(b.conv(turn(b, columns, TO_PLANAR), 2))) == ["Conv", "Resize", "Conv"]
+
+
+def test_repetitions_that_share_a_reshape() -> None:
+    """What TensorFlow Lite's converter makes of Keras' upsampling."""
+    b = Builder(1, 4, 5, 6)
+    plain = turn(b, b.conv(b.x, 4), TO_PLAIN)
+    spread = b.op("Reshape", [plain], (1, 5, 1, 6, 4), shape=(1, 5, 1, 6, 4))
+    tile = b.op("Tile", [spread], (1, 5, 2, 6, 4), repeats=(1, 1, 2, 1, 1))
+    spread = b.op("Reshape", [tile], (1, 10, 6, 1, 4), shape=(1, 10, 6, 1, 4))
+    tile = b.op("Tile", [spread], (1, 10, 6, 3, 4), repeats=(1, 1, 1, 3, 1))
+    columns = b.op("Reshape", [tile], (1, 10, 18, 4), shape=(1, 10, 18, 4))
+    assert same(b.graph(b.conv(turn(b, columns, TO_PLANAR), 2))) == ["Conv", "Resize", "Conv"]
+
+
+def test_a_resize_by_a_fraction_is_not_joined_with_a_repetition() -> None:
+    b = Builder(1, 4, 5, 6)
+    attrs = {"mode": "nearest", "coordinate": "asymmetric", "rounding": "floor"}
+    plain = turn(b, b.op("Resize", [b.x], (1, 4, 7, 9), **attrs), TO_PLAIN)
+    spread = b.op("Reshape", [plain], (1, 7, 1, 9, 4), shape=(1, 7, 1, 9, 4))
+    tile = b.op("Tile", [spread], (1, 7, 2, 9, 4), repeats=(1, 1, 2, 1, 1))
+    rows = b.op("Reshape", [tile], (1, 14, 9, 4), shape=(1, 14, 9, 4))
+    assert same(b.graph(b.conv(turn(b, rows, TO_PLANAR), 2))) == ["Resize", "Resize", "Conv"]
 
 
 @given(st.lists(st.sampled_from(["relu", "turn", "conv", "add", "scale", "concat", "mean", "back"]), max_size=12))

@@ -66,7 +66,7 @@ def test_blocks_with_a_sum_stay_in_their_tile():
     graph = b.graph(t)
     lowered = lowered_equals_source(graph, target=V5)
     assert tiles(graph) > 1
-    joins = [n for n in lowered.nodes if n.op == "TensorConcat"]
+    joins = [n for n in lowered.nodes if n.op in ("TensorConcat", "KpuRows") and len(n.inputs) > 1]
     assert len(joins) == len([n for n in graph.nodes if n.op == "Concat"])
 
 
@@ -120,3 +120,15 @@ def test_v3_says_why_a_larger_picture_is_not_possible():
         lower(graph, target=V3)
     assert "640x480" in caught.value.why
     assert "--target v4" in caught.value.fix
+
+
+@pytest.mark.usefixtures("small_chip")
+def test_tiles_begin_where_there_is_least_to_cut():
+    """The picture has 3 channels, the map that does not fit 16: the layer between them runs in the tiles too."""
+    b = Builder(1, 3, 40, 52)
+    t = b.relu(b.conv(b.relu(b.conv(b.x, 16, 3)), 16, 3))
+    graph = b.graph(b.max_pool(t))
+    lowered_equals_source(graph, target=V5)
+    cuts = [n for n in graph.nodes if n.op == "Slice" and n.attrs.get("cut")]
+    assert cuts
+    assert all(n.inputs[0] is graph.inputs[0] for n in cuts)

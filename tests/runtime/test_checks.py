@@ -91,6 +91,20 @@ def test_a_part_of_a_concatenation_that_lost_bytes_to_a_neighbour() -> None:
     assert "c overwrote part of what b had left there" in found.message
 
 
+def test_rows_of_one_channel_are_a_map_of_their_own() -> None:
+    """Rows 2..6 of each of two channels are copied to a map of 8 rows, above rows 0..4 of the same channels."""
+    copies = [
+        b.conv(1000 + 10 * c + first, 2000 + 8 * c + at, 1, 1, 4, 40) for c in (0, 1) for first, at in ((2, 0), (0, 4))
+    ]
+    prog = b.program(b.conv(0, 1000, 3, 2, 10, 40), *copies, b.conv(2000, 3000, 2, 4, 8, 40, to_main=0))
+    assert findings(prog) == []
+
+
+def test_rows_that_reach_into_the_next_channel() -> None:
+    prog = b.program(b.conv(0, 1000, 3, 2, 10, 40), b.conv(1008, 2000, 1, 1, 4, 40, to_main=0))
+    assert kinds(prog) == [(1, checks.OVERLAP)]
+
+
 def test_main_buffer_overlap_and_type() -> None:
     dequantize = p.Dequantize(input=b.main(0, U8, 256), output=b.main(256, F32, 256), scale=1.0, bias=0.0)
     first = b.conv(0, 1000, 3, 4, 8, 8, to_main=0)

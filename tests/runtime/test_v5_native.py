@@ -32,9 +32,10 @@ def after(session: Session, program: Program, *, bound: bool) -> np.ndarray[Any,
     for operand, array in zip(program.inputs, v5_builders.arrays(), strict=True):
         v5_native.get(session, operand)[...] = array
     for step in program.steps:
-        run = v5_native.bind(session, step) if bound and not isinstance(step, KpuConv) else None
-        if run is not None:
-            run()
+        runs = v5_native.operators(session, step) if bound and not isinstance(step, KpuConv) else None
+        if runs is not None:
+            for run in runs:
+                run.run()
         elif isinstance(step, KpuConv):
             engine.run_layer(step.layer, session.ai)
         else:
@@ -83,7 +84,7 @@ def test_the_usual_steps_have_a_native_form(kind: str) -> None:
     for step in program.steps:
         plain = not (isinstance(step, o.PadTensor) and (step.interior or step.mode != "constant"))
         if type(step) in BOUND and plain:
-            assert v5_native.bind(session, step) is not None, type(step).__name__
+            assert v5_native.operators(session, step) is not None, type(step).__name__
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -125,7 +126,7 @@ def test_steps_that_write_over_their_input_fall_back() -> None:
     over = o.TransposeTensor(input=x, output=x, perm=(1, 0))
     program = Program(version=5, inputs=(x,), outputs=(x,), steps=(over,), main_bytes=64)
     session = Session(program)
-    assert v5_native.bind(session, over) is None
+    assert v5_native.operators(session, over) is None
     picture = np.arange(16, dtype=np.float32).reshape(4, 4)
     np.testing.assert_array_equal(session.run(picture)[0], picture.T)
 

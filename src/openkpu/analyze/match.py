@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from openkpu.graph.ir import Graph, Node
 from openkpu.kmodel.program import KpuConv, Step
-from openkpu.lower.ops import POOLS
+from openkpu.lower.ops import MOVING_WEIGHTS, POOLS
 
 Signature = tuple[tuple[int, ...], tuple[int, ...], int, bool, int]
 
@@ -46,7 +48,7 @@ def match(graph: Graph, steps: Sequence[Step]) -> dict[int, Node] | None:
         wanted = _of_node(node)
         while position < len(steps):
             step = steps[position]
-            if isinstance(step, KpuConv) and _of_step(step) == wanted:
+            if isinstance(step, KpuConv) and _of_step(step) == wanted and not _only_moves(step):
                 break
             position += 1
         if position == len(steps):
@@ -72,3 +74,10 @@ def _of_node(node: Node) -> Signature:
 def _of_step(step: KpuConv) -> Signature:
     r = step.layer.registers
     return step.layer.input_shape, step.layer.output_shape, step.layer.kernel, bool(r.depth_wise_layer), r.pool_type
+
+
+def _only_moves(step: KpuConv) -> bool:
+    """Whether a layer works on bytes as they are: no factor in batch norm, and the weights that move bytes."""
+    bn = step.layer.batch_norm
+    plain = (bn.mul == 1).all() and (bn.shift == 0).all()
+    return bool(plain and np.isin(step.layer.weights, MOVING_WEIGHTS).all())

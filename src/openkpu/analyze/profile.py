@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from openkpu.analyze.inspect import StepSummary, operand, summarize
@@ -13,6 +13,7 @@ from openkpu.errors import InputError
 from openkpu.estimate.bar import Estimate, total
 from openkpu.estimate.devices import camera_period, flash_stream, lcd_transfer
 from openkpu.estimate.kpu import LayerTime, Work
+from openkpu.estimate.roles import copies
 from openkpu.estimate.steps import input_cost, step_cost
 from openkpu.k210 import AI_RAM_BYTES, CPU_HZ, KPU_HZ, LEAST_MHZ, MAIN_RAM_BYTES, MOST_MHZ
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Step
@@ -40,6 +41,7 @@ COLUMNS: Final = (
     "weights_bytes",
     "main_used",
     "ai_used",
+    "role",
 )
 """Columns of the CSV file and keys of a step in JSON."""
 
@@ -77,6 +79,8 @@ class StepProfile:
     """The same of AI RAM."""
     layer: LayerTime | None = None
     work: Work | None = None
+    role: str = "operator"
+    """copy: the input's way in, or an output's conversion, which every model pays; else operator."""
 
     def as_dict(self, whole_us: float) -> dict[str, Any]:
         """Return the ``COLUMNS`` as plain data; ``whole_us`` is the time of all steps."""
@@ -102,6 +106,7 @@ class StepProfile:
             self.weights_bytes,
             self.main_used,
             self.ai_used,
+            self.role,
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -144,6 +149,21 @@ class Profile:
         return self.cpu.us / self.total.us if self.total.us else 0.0
 
     @property
+    def cpu_copies(self) -> Estimate:
+        """The CPU's work for the input's way in and the outputs' form, which every model pays."""
+        return total([s.time for s in self.steps if s.where == "CPU" and s.role == "copy"])
+
+    @property
+    def cpu_operators(self) -> Estimate:
+        """The CPU's work for operators of the model, with the transfers and conversions that they need."""
+        return total([s.time for s in self.steps if s.where == "CPU" and s.role == "operator"])
+
+    @property
+    def operators_share(self) -> float:
+        """Share of the time that operators on the CPU take: what the model's design could change."""
+        return self.cpu_operators.us / self.total.us if self.total.us else 0.0
+
+    @property
     def segments(self) -> int:
         """Uninterrupted stretches on the KPU."""
         kpu = [s.op == KpuConv.__name__ for s in self.steps]
@@ -177,6 +197,9 @@ class Profile:
             "kpu_ms": _ms(self.kpu.us),
             "cpu_ms": _ms(self.cpu.us),
             "cpu_share": round(self.cpu_share, 5),
+            "cpu_copies_ms": _ms(self.cpu_copies.us),
+            "cpu_operators_ms": _ms(self.cpu_operators.us),
+            "operators_share": round(self.operators_share, 5),
             "segments": self.segments,
             "macs": self.macs,
             "beside_ms": {name: _ms(t.us) for name, t in self.beside.items()},
@@ -201,7 +224,9 @@ def profile(
         model = load(model)
     steps = [_input(o, model.version, cpu_mhz) for o in model.inputs if o.memory is not Memory.INPUT]
     summaries = summarize(model.program)
+    only = copies(model.program)
     steps += [_step(s, about, model.version, kpu_mhz, cpu_mhz) for s, about in zip(model.steps, summaries, strict=True)]
+    steps = [replace(s, role="copy") if s.index < 0 or s.index in only else s for s in steps]
     return Profile(model.version, kpu_mhz, cpu_mhz, model.inputs, model.outputs, model.memory, tuple(steps))
 
 

@@ -15,6 +15,7 @@ from openkpu.api import Model
 from openkpu.board.firmware import PROFILES, Firmware, find
 from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel.firmware import GC_HEAP_BYTES
+from openkpu.kmodel.streaming import SLACK, TABLES_BYTES
 
 GC_HEAP_FALLBACK: Final = 128 * 1024
 """What the firmware takes when the configured GC heap does not fit."""
@@ -28,9 +29,7 @@ MODEL_ALIGN_SLACK: Final = 256
 MODEL_CONTEXT: Final = 192
 MODEL_HANDLE: Final = 1
 V4_CONTEXT: Final = 288
-STREAM_HEADER: Final = 4096 + 256
-STREAM_BODY_LIMIT: Final = 2 * 1024 * 1024
-"""The documented largest layer body for ``load_flash``."""
+STREAM_HEADER: Final = TABLES_BYTES + SLACK
 
 Stream = Literal["", "single", "dual"]
 

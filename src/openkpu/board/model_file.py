@@ -26,8 +26,6 @@ MAX_MODEL_BYTES: Final = 0x600000
 _SMODEL3: Final = 10003
 _SMODEL4: Final = 0x534D444C
 _EMODEL: Final = 0x454D444C
-_STREAM_TABLES: Final = 4096
-"""``load_flash`` reads this much to find the tables."""
 
 PARAM, VERSION, FORMAT, DECRYPT, READ_FILE, NO_MEM = 2001, 2002, 2003, 2004, 2005, 2006
 RUN_MODEL, UNKNOWN = 2008, 2015
@@ -63,6 +61,8 @@ class ModelFile:
     refusal: OpenKPUError | None = None
     """Why ``program`` is None."""
     node_count: int = 0
+    output_count: int = 0
+    """V3: the model's outputs."""
 
     @property
     def largest_body(self) -> int:
@@ -203,7 +203,16 @@ def _examine_v3(data: bytes) -> ModelFile:
     layers, outputs = _tables(data, header["output_count"], header["layers_length"])
     fault = RUN_MODEL if refusal is not None and refusal.code in ("E234", "E250") else 0
     return ModelFile(
-        3, len(data), header["main_mem_usage"], layers, outputs, program, fault, refusal, header["layers_length"]
+        3,
+        len(data),
+        header["main_mem_usage"],
+        layers,
+        outputs,
+        program,
+        fault,
+        refusal,
+        header["layers_length"],
+        header["output_count"],
     )
 
 

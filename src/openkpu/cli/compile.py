@@ -82,7 +82,7 @@ def compile(
     from openkpu.report import progress
     from openkpu.report.console import Printer, print_json
 
-    check_writable(output)  # before the long work
+    check_writable(output, model)  # before the long work
     scale = options.normalisation(model, mean, std, input_range)
     with progress.bars(quiet=as_json) as move:
         compiled = run(

@@ -41,7 +41,7 @@ def convert(
     from openkpu.report import convert as report
     from openkpu.report.console import Printer, print_json
 
-    check_writable(output)
+    check_writable(output, kmodel)
     chosen, _ = choose(target, firmware)
     source = load(kmodel)
     converted = run(source, chosen)

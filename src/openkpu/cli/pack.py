@@ -73,7 +73,7 @@ def pack(
     if not files and firmware is None:
         raise typer.BadParameter("nothing to pack: give files, or --firmware", param_hint="FILE")
     requests = [_request(text) for text in files or []]
-    check_writable(output)
+    check_writable(output, *(r.path for r in requests))
     layout = plan(requests, firmware, force=force)
     test = None
     if kat is not None:

@@ -47,7 +47,7 @@ def profile(
     if sort not in ("order", "ms"):
         raise typer.BadParameter(f"{sort!r} is neither order nor ms", param_hint="--sort")
     if csv is not None:
-        check_writable(csv)
+        check_writable(csv, kmodel)
     model = load(kmodel)
     result = run(model, kpu_mhz=kpu_mhz, cpu_mhz=cpu_mhz)
     if csv is not None:

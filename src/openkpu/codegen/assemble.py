@@ -20,6 +20,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import AI_LINE_BYTES
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory
+from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import KpuLayer
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
@@ -46,6 +47,10 @@ class Assembler:
         self.current: Node | None = None
         self.aliases: dict[int, list[Buffer]] = {}
         """The parts of a concatenation, by the id of the buffer that stands for the whole."""
+        self.slices: dict[int, tuple[Buffer, int]] = {}
+        """The map and the byte in it at which a slice of its channels begins, by the id of the slice's buffer."""
+        self.wholes: list[Buffer] = []
+        """The buffers that stand for such a whole."""
         self.finished: set[int] = set()
         self.pending: list[Buffer] = []
         """Copies that belong to the concatenation being made."""
@@ -113,7 +118,11 @@ class Assembler:
         if (id(t), Domain.F32) in self.forms:
             self.steps.quantize(self, self.forms[id(t), Domain.F32], out, self.q.params.get(id(t)) or self.params(seen))
         elif node is not None and node.op == "KpuConcat":
-            self.steps.side_by_side(self, [self.get(i, Domain.U8) for i in node.inputs], out)
+            parts = [self.get(i, Domain.U8) for i in node.inputs]
+            whole = self.in_place(parts, out.name) if self.steps.version < 5 else None
+            if whole is not None:
+                return whole
+            self.steps.side_by_side(self, parts, out)
         else:
             self.steps.fetch(self, t, out)
         return out
@@ -122,22 +131,65 @@ class Assembler:
         node = t.producer
         if node is not None and node.op == "KpuConcat":
             return self._side_by_side(node)
+        if node is not None and node.op == "KpuSlice":
+            return self._slice(node)
         source = self.get(t, Domain.U8)
         shape = t.shape[1:]
         out = self.buffer(Memory.AI, U8, shape, t)
         self.steps.upload(self, source, out)
         return out
 
+    def _slice(self, node: Node) -> Buffer:
+        """Some channels of a map: the same bytes."""
+        whole = self.get(node.inputs[0], Domain.AI)
+        first = FeatureMapLayout(node.attrs["first"], *node.output.shape[2:]).bytes if node.attrs["first"] else 0
+        if id(whole) in self.slices:
+            whole, before = self.slices[id(whole)]
+            first += before
+        part = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
+        self.slices[id(part)] = whole, first
+        return part
+
     def _side_by_side(self, node: Node) -> Buffer:
         """Bring the parts next to each other in AI RAM; a part that cannot move there is copied by a KPU layer."""
-        whole = Buffer(Memory.AI, U8, node.output.shape[1:], node.output.name)
-        parts = [self.get(t, Domain.AI) for t in node.inputs]
-        placed = self._place(parts)
+        return self.beside(*(self.get(t, Domain.AI) for t in node.inputs), name=node.output.name)
+
+    def beside(self, *parts: Buffer, name: str = "") -> Buffer:
+        """Return the buffer that stands for maps next to each other, after bringing them there (or copies)."""
+        whole = Buffer(
+            Memory.AI, U8, (sum(b.shape[0] for b in parts), *parts[0].shape[1:]), name or f"{parts[-1].name}.beside"
+        )
+        self.wholes.append(whole)
+        placed = self._place(list(parts))
         if placed is None:  # the first part has another neighbour already
-            placed = self._place(parts, copy_all=True)
+            placed = self._place(list(parts), copy_all=True)
         assert placed is not None
         self.aliases[id(whole)] = placed
         self.pending = []
+        return whole
+
+    def in_place(self, parts: list[Buffer], name: str) -> Buffer | None:
+        """Let buffers in main RAM be made one behind the other; returns the one that stands for all of them.
+
+        None where they must be copied: one is the model's input, has another place already, or does not end at 8 bytes.
+        """
+        free = all(
+            b.memory is Memory.MAIN
+            and b.body is None
+            and id(b) not in self.aliases
+            and all(b is not i for i in self.inputs)
+            for b in parts
+        )
+        sizes = [byte_count(b) for b in parts]
+        if not free or len({id(b) for b in parts}) < len(parts) or any(n % 8 for n in sizes[:-1]):
+            return None
+        body, at = Body(list(parts)), 0
+        for b, size in zip(parts, sizes, strict=True):
+            b.body, b.offset = body, at
+            at += size
+        whole = Buffer(Memory.MAIN, parts[0].dtype, (at // parts[0].dtype.size,), name)
+        self.wholes.append(whole)
+        self.aliases[id(whole)] = list(parts)
         return whole
 
     def _place(self, parts: list[Buffer], *, copy_all: bool = False) -> list[Buffer] | None:
@@ -145,7 +197,8 @@ class Assembler:
         placed: list[Buffer] = []
         for original in parts:
             part, distance = original, sum(b.size for b in placed)
-            if copy_all or (placed and not self._join(placed[0], part, distance)):
+            fixed = id(part) in self.slices
+            if copy_all or fixed or (placed and not self._join(placed[0], part, distance)):
                 part = Buffer(Memory.AI, U8, original.shape, f"{original.name}.copy")
                 if placed and not self._join(placed[0], part, distance):
                     return None
@@ -201,7 +254,9 @@ class Assembler:
         if any(id(t) == tensor_id for t in self.graph.outputs):
             return True
         for u in self.users.get(tensor_id, []):
-            if id(u) not in self.finished or (u.op in ("KpuConcat", "Reshape") and self._needed_later(id(u.output))):
+            if id(u) not in self.finished or (
+                u.op in ("KpuConcat", "KpuSlice", "Reshape") and self._needed_later(id(u.output))
+            ):
                 return True
             once_more = u.op == "KpuConv" and (id(u.output), Domain.U8) not in self.forms
             if once_more and self.wanted_in_main(u.output):
@@ -213,15 +268,17 @@ class Assembler:
         if self.graph.is_output(t):
             return True
         for u in self.users.get(id(t), []):
-            layer = u.op == "KpuConv" and not u.attrs["vector"]
-            if not layer and (u.op != "KpuConcat" or self.wanted_in_main(u.output)):
+            layer = u.op in ("KpuMove", "KpuRows") or (u.op == "KpuConv" and not u.attrs["vector"])
+            if not layer and (u.op not in ("KpuConcat", "KpuSlice") or self.wanted_in_main(u.output)):
                 return True
         return False
 
     def expand(self, buffers: list[Buffer]) -> list[Buffer]:
-        """Replace a concatenation's buffer by its parts."""
+        """Replace a concatenation's buffer by its parts, and a slice by the map that it is of."""
         found: list[Buffer] = []
         for b in buffers:
+            if id(b) in self.slices:
+                b = self.slices[id(b)][0]
             found += self.expand(self.aliases[id(b)]) if id(b) in self.aliases else [b]
         return found
 
@@ -232,14 +289,20 @@ class Assembler:
         target: Buffer,
         main: Buffer | None,
         tensor: Tensor | None,
+        *,
+        source_line: int = 0,
+        target_line: int = 0,
     ) -> None:
-        """A KPU layer from one feature map to another, and to main RAM where ``main`` is given."""
+        """A KPU layer from one feature map to another, and to main RAM where ``main`` is given.
+
+        ``source_line``, ``target_line``: the line of each map where the layer's own maps begin.
+        """
 
         def make() -> p.Step:
             registers = replace(
                 layer.registers,
-                image_src_addr=source.start // AI_LINE_BYTES,
-                image_dst_addr=target.start // AI_LINE_BYTES,
+                image_src_addr=source.start // AI_LINE_BYTES + source_line,
+                image_dst_addr=target.start // AI_LINE_BYTES + target_line,
             )
             out = main.operand(layer.output_shape) if main is not None else None
             return p.KpuConv(layer=replace(layer, registers=registers), main_output=out, flags=int(main is not None))
@@ -247,10 +310,13 @@ class Assembler:
         self.act(make, [source], [target] + ([main] if main is not None else []), tensor)
 
     def settle(self) -> None:
-        """After placement: give the buffers that stand for a concatenation the address of their first part."""
+        """After placement: give concatenations the address of their first part, and slices their place in the map."""
+        for b in self.wholes:
+            b.start = self.expand([b])[0].start
         for b in self.forms.values():
-            if id(b) in self.aliases:
-                b.start = self.expand([b])[0].start
+            if id(b) in self.slices:
+                whole, first = self.slices[id(b)]
+                b.start = whole.start + first
 
 
 def byte_count(b: Buffer) -> int:

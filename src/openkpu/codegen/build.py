@@ -44,7 +44,7 @@ def assemble(graph: Graph, quantized: Quantized, version: int = 3) -> Assembled:
     for a in asm.actions:
         a.reads, a.writes = asm.expand(a.reads), asm.expand(a.writes)
     constants = _place_constants(asm.constants)
-    memory = plan.place(asm.actions, asm.inputs, outputs)
+    memory = plan.place(asm.actions, asm.inputs, asm.expand(outputs))
     asm.settle()
     input_bytes = _place(b for b in asm.inputs if b.memory is Memory.INPUT)
     output_bytes = _place(b for b in outputs if b.memory is Memory.OUTPUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openkpu.codegen import moves
 from openkpu.codegen.assemble import U8, Assembler
 from openkpu.graph.ir import Node, Tensor
 from openkpu.kmodel.program import Memory
@@ -10,9 +11,14 @@ from openkpu.lower.ops import Domain
 
 def run(asm: Assembler, node: Node) -> None:
     """Append the steps of one operator."""
-    if node.op in ("Reshape", "KpuConcat"):
+    if node.op in ("Reshape", "KpuConcat", "KpuSlice"):
         return  # the same bytes seen in another shape; a placement that happens when somebody reads it
-    if node.op != "KpuConv":
+    if node.op == "KpuRows":
+        moves.kpu_rows(asm, node)
+    elif node.op == "KpuMove":
+        ai = _ai_readers(asm, node.output)
+        moves.kpu_move(asm, node, ai=ai, main=not ai or asm.wanted_in_main(node.output))
+    elif node.op != "KpuConv":
         asm.steps.operator(asm, node)
     elif node.attrs["vector"]:
         _vector_layer(asm, node)
@@ -25,7 +31,9 @@ def run(asm: Assembler, node: Node) -> None:
 
 def _ai_readers(asm: Assembler, t: Tensor) -> bool:
     return any(
-        (u.op == "KpuConv" and not u.attrs["vector"]) or (u.op == "KpuConcat" and _ai_readers(asm, u.output))
+        u.op in ("KpuMove", "KpuRows")
+        or (u.op == "KpuConv" and not u.attrs["vector"])
+        or (u.op in ("KpuConcat", "KpuSlice") and _ai_readers(asm, u.output))
         for u in asm.users.get(id(t), [])
     )
 

@@ -34,7 +34,11 @@ def lifetimes(
 
 
 def place(actions: Sequence[Action], inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> MemoryPlan:
-    """Set ``start`` of every buffer. ``MemoryLimitError`` if a memory is too small, naming the fullest step."""
+    """Set ``start`` of every buffer. ``MemoryLimitError`` if a memory is too small, naming the fullest step.
+
+    What V5's caller holds counts to main RAM.
+    """
+    callers = sum({id(b): b.size for b in (*inputs, *outputs) if b.memory in (Memory.INPUT, Memory.OUTPUT)}.values())
     life = lifetimes(actions, inputs, outputs)
     buffers = {id(b): b for a in actions for b in (*a.writes, *a.reads)} | {id(b): b for b in inputs}
     plans: dict[Memory, Plan] = {}
@@ -52,13 +56,40 @@ def place(actions: Sequence[Action], inputs: Sequence[Buffer], outputs: Sequence
                 names = " and ".join(f"'{body.members[i].name}'" for i in pair)
                 raise RuntimeError(f"{names} are needed at the same time in the same place of {memory.value} RAM")
         plan = allocate(pieces, align)
+        if memory is Memory.MAIN:
+            limit -= callers
         if plan.peak > limit:
-            raise _too_large(memory, plan, limit, actions, life, buffers)
+            error = None
+            if memory is Memory.MAIN:
+                error = _outputs_too_large(plan.peak + callers, inputs, outputs)
+            raise error or _too_large(memory, plan, limit, actions, life, buffers)
         for body, start in zip(members, plan.starts, strict=True):
             for m in body.members:
                 m.start = start + m.offset
         plans[memory] = plan
     return MemoryPlan(plans[Memory.AI], plans[Memory.MAIN])
+
+
+def _outputs_too_large(need: int, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> MemoryLimitError | None:
+    """Return the error for a model of which most of the memory are outputs; None if they are not.
+
+    V5's inputs and outputs lie in buffers of the caller, which are main RAM all the same.
+    """
+    distinct = sorted({id(b): b for b in outputs}.values(), key=lambda b: -b.size)
+    held = sum(b.size for b in distinct)
+    if 2 * held < need:
+        return None
+    names = ", ".join(f"'{b.name}' {'x'.join(map(str, b.shape))} ({b.size} bytes)" for b in distinct[:4])
+    beside = sum(b.size for b in inputs if b.memory is Memory.INPUT)
+    rest = f"what they are made from {need - held - beside}" + (f", the input {beside}" if beside else "")
+    return MemoryLimitError(
+        "E294",
+        "the model's outputs do not fit main RAM",
+        where=f"output {names}",
+        why=f"outputs are float32 and stay in main RAM: {held} bytes, {rest}; together {need}, limit {MAIN_RAM_BYTES}",
+        fix="end the model at a smaller tensor (outputs=[...]), such as behind a pooling or a layer of fewer channels, "
+        f"or use a smaller input picture: about {MAIN_RAM_BYTES / need:.0%} of its pixels fit",
+    )
 
 
 def _too_large(

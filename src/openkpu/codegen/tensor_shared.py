@@ -166,6 +166,11 @@ def to_hwc(self: TensorSteps, asm: Assembler, node: Node) -> None:
 def concat(self: TensorSteps, asm: Assembler, node: Node) -> None:
     """One after the other along an axis; all dimensions before it count as one, all behind it too."""
     domain, axis = domain_of(node), node.attrs["axis"]
+    if self.version == 4 and elements(node.output.shape[:axis]) == 1 and not any(t.is_constant for t in node.inputs):
+        whole = asm.in_place([asm.get(t, domain) for t in node.inputs], node.output.name)
+        if whole is not None:
+            asm.forms[id(node.output), domain] = whole
+            return
     parts = [(operand(asm, x, domain), around(x.shape, axis)) for x in node.inputs]
     out = result(asm, node, domain)
     self.concatenate(asm, parts, (out, around(node.output.shape, axis)), 1, node.output)

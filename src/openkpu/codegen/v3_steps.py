@@ -21,6 +21,8 @@ from openkpu.lower.dense import CPU_FUNCTIONS
 from openkpu.lower.ops import Domain
 from openkpu.quantize.params import QParams
 
+LEAST_ROW: Final = 3
+"""Pixels of a row from which copying it is faster than the runtime's pooling, pixel by pixel."""
 ACTIVATIONS: Final = (p.Activation.LINEAR, p.Activation.RELU, p.Activation.RELU6)
 
 
@@ -68,11 +70,11 @@ class V3Steps:
             asm.conv(layer, source, target, out, t)
 
     def fetch(self, asm: Assembler, t: Tensor, out: Buffer) -> None:
-        """Run the layer that made the map once more, with its output to main RAM.
+        """Run the layer that made the map once more, with its output to main RAM; copy what no convolution made.
 
         No shipped model reads the AI-RAM copy of a layer that also writes main RAM, so it is not known to be whole.
         """
-        node = t.producer
+        node = t.producer if t.producer is not None and t.producer.op == "KpuConv" else None
         layer = identity_layer(t.shape[1:], asm.q.weight_bits) if node is None else asm.q.layers[id(node)].layer
         source = asm.get(t if node is None else node.inputs[0], Domain.AI)
         asm.conv(layer, source, asm.buffer(Memory.AI, U8, t.shape[1:], t), out, None)
@@ -166,6 +168,9 @@ def max_pool(asm: Assembler, node: Node) -> None:
     source, out = _u8(asm, node)
     shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
     kernel, stride, origin = a["kernel"][::-1], a["stride"][::-1], a["origin"][::-1]
+    if kernel == stride == (1, 1) and min(origin) >= 0 and (size[2] >= LEAST_ROW or size[2] == shape[2]):
+        _cut(asm, node, source, out)
+        return
     asm.act(
         lambda: p.QuantizedMaxPool(
             input=source.operand(shape),
@@ -173,6 +178,26 @@ def max_pool(asm: Assembler, node: Node) -> None:
             kernel=kernel,
             stride=stride,
             padding=(-origin[0], -origin[1]),
+        ),
+        [source],
+        [out],
+        node.output,
+    )
+
+
+def _cut(asm: Assembler, node: Node, source: Buffer, out: Buffer) -> None:
+    """Copy the rows of a part one after the other; where they are whole, those of a channel together."""
+    c, h, w = node.inputs[0].shape[1:]
+    (top, left), (oh, ow) = node.attrs["origin"], node.attrs["size"]
+    if ow == w:
+        starts, count = [(i * h + top) * w for i in range(c)], oh * w
+    else:
+        starts, count = [((i * h) + top + y) * w + left for i in range(c) for y in range(oh)], ow
+    asm.act(
+        lambda: p.Concat(
+            inputs=tuple(source.part(first, count) for first in starts),
+            output=out.operand((byte_count(out),)),
+            quantized=True,
         ),
         [source],
         [out],
@@ -351,8 +376,12 @@ def to_hwc(asm: Assembler, node: Node) -> None:
 
 
 def concat(asm: Assembler, node: Node) -> None:
-    """Copy floats one after the other."""
+    """Floats one after the other: made there where possible, else copied."""
     parts = [asm.get(t, Domain.F32) for t in node.inputs]
+    whole = asm.in_place(parts, node.output.name)
+    if whole is not None:
+        asm.forms[id(node.output), Domain.F32] = whole
+        return
     out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
     asm.forms[id(node.output), Domain.F32] = out
     sizes = [4 * int(np.prod(t.shape)) for t in node.inputs]

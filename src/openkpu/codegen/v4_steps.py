@@ -5,6 +5,7 @@ from __future__ import annotations
 from openkpu.codegen.assemble import F32, U8, Assembler
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.bytecode import bytecode
+from openkpu.codegen.identity import identity_layer
 from openkpu.codegen.tensor_single import elements
 from openkpu.codegen.tensor_steps import TensorSteps
 from openkpu.graph.elementwise import Expr
@@ -47,7 +48,11 @@ class V4Steps(TensorSteps):
         asm.conv(layer, source, target, out, tensor)
 
     def fetch(self, asm: Assembler, tensor: Tensor, out: Buffer) -> None:
-        """Never needed: where main RAM wants a map, the layer that makes it writes it there."""
+        """Where main RAM wants a map, the layer that makes it writes it there; rows from several layers are copied."""
+        if tensor.producer is not None and tensor.producer.op == "KpuRows":
+            copy = asm.buffer(Memory.AI, U8, tensor.shape[1:], tensor)
+            asm.conv(identity_layer(tensor.shape[1:]), asm.get(tensor, Domain.AI), copy, out, None)
+            return
         raise RuntimeError(f"'{tensor.name}' was not written to main RAM by its layer")
 
     def into_main(self, asm: Assembler, layer: KpuLayer, source: Buffer, target: Buffer, main: Buffer) -> None:

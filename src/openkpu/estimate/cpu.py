@@ -88,6 +88,8 @@ class Runtime:
     """An element, a table of 256 bytes."""
     copy: Rate
     """A byte copied."""
+    piece: Rate
+    """A part of a concatenation, its bytes apart."""
     transpose: Rate
     """An element."""
     pad: Rate
@@ -128,6 +130,7 @@ V3: Final = Runtime(
     average=_inferred(25, 1.7, f"{_SDK}: a load and an addition that waits for the last"),
     table=_inferred(20, 1.8, _SDK),
     copy=_inferred(12, 2.0, "memcpy of a C library built for size: a byte at a time"),
+    piece=_inferred(300, 2.0, f"{_SDK}: place and size of each part are loaded from the file, then a call"),
     transpose=_inferred(60, 2.0, f"{_SDK}: TensorFlow's flatten"),
     pad=_inferred(70, 2.0, f"{_SDK}: a byte to AI RAM each 16"),
     slice=_inferred(35, 2.0, _SDK),

@@ -144,6 +144,11 @@ def _each_byte(rate: str) -> Callable[[Any, Runtime], Iterator[Part]]:
     return parts
 
 
+def _concat(s: v3.Concat, r: Runtime) -> Iterator[Part]:
+    yield r.copy, s.output.elements * s.output.dtype.size
+    yield r.piece, len(s.inputs)
+
+
 def _upload(s: v3.KpuUpload, r: Runtime) -> Iterator[Part]:
     yield upload_rate(r, s.output.shape[-1]), s.output.elements
 
@@ -251,7 +256,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     v3.L2Normalization: _normalize,
     v3.Softmax: _each("exp"),
     v3.Logistic: _each("exp"),
-    v3.Concat: _each_byte("copy"),
+    v3.Concat: _concat,
     v3.FullyConnected: _fully_connected,
     v3.Flatten: _each("transpose"),
     v3.ResizeNearest: _each("resize"),

@@ -193,6 +193,8 @@ def _quantization(t: Table, rank: int) -> tuple[NDArray[np.float32], NDArray[np.
     scale, zero, axis = q.array(2, "float32", q.what), q.array(3, "int64", q.what), q.integer(6)
     if not scale.size:
         return none
+    if rank == 1:
+        axis = 0  # converters of 2020 wrote the axis of the weights beside the bias too
     zero = zero if zero.size == scale.size else np.zeros(scale.size, np.int64)
     good = np.isfinite(scale).all() and (scale >= 0).all() and (np.abs(zero) < 1 << 31).all()
     if not good or (scale.size > 1 and not 0 <= axis < rank):

@@ -253,7 +253,7 @@ def detect(data: bytes) -> FileKind:
                 None,
                 "kfpkg (flash package: a zip with flash-list.json)",
                 (),
-                "Flash it with kpu flash, or take it apart with kpu unpack and use the kmodel inside.",
+                "kpu unpack --list shows what is inside, kpu unpack takes it apart, kpu flash writes it.",
             )
         return FileKind(Kind.ZIP, None, "zip file without flash-list.json", (), "Unpack it and use the kmodel inside.")
     if data[4:8] == b"TFL3":

@@ -9,7 +9,6 @@ import functools
 import importlib
 import os
 import warnings
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
@@ -64,18 +63,7 @@ def run_layer(
             pass
         else:
             return out
-    check_ai_ram(ai_ram)
-    if out is not None:
-        check_out(layer, out)
-    if not 1 <= threads <= MAX_THREADS:
-        raise InputError(
-            "E442",
-            "this number of threads is not possible",
-            where="argument threads",
-            why=f"threads = {threads}, allowed: 1..{MAX_THREADS}",
-            fix="use threads=1",
-        )
-    isa = _checked_isa(isa)
+    isa = _checked(layer, ai_ram, threads, out, isa)
     if monitor is not None or isa == REFERENCE:
         dense = reference.run_layer(layer, ai_ram, monitor=monitor)
         if out is not None:
@@ -88,10 +76,35 @@ def run_layer(
 
 def bound_layer(
     layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, out: NDArray[np.uint8] | None = None
-) -> Callable[[], object] | None:
-    """Return what runs a layer on these arrays again, without the checks; None before ``run_layer`` has run it so."""
-    packed: Any = layer.cache.get(default_isa())
-    return None if packed is None else functools.partial(packed.run, ai_ram, threads, out)
+) -> Any:
+    """Return what runs a layer on these arrays, as often as wanted and without checks: a native operator, or a function.
+
+    Raises as ``run_layer`` does.
+    """
+    isa = _checked(layer, ai_ram, threads, out, default_isa())
+    if isa == REFERENCE:
+        return functools.partial(run_layer, layer, ai_ram, threads=threads, out=out, isa=isa)
+    if (packed := layer.cache.get(isa)) is None:
+        layer.cache[isa] = packed = _pack(layer, isa)
+    return packed.bind(ai_ram, threads, out)  # type: ignore[attr-defined]
+
+
+def _checked(
+    layer: KpuLayer, ai_ram: NDArray[np.uint8], threads: int, out: NDArray[np.uint8] | None, isa: str
+) -> str:
+    """Check the arguments of a run; return the instruction set."""
+    check_ai_ram(ai_ram)
+    if out is not None:
+        check_out(layer, out)
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError(
+            "E442",
+            "this number of threads is not possible",
+            where="argument threads",
+            why=f"threads = {threads}, allowed: 1..{MAX_THREADS}",
+            fix="use threads=1",
+        )
+    return _checked_isa(isa)
 
 
 def _pack(layer: KpuLayer, isa: str) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import MemoryLimitError
 from openkpu.estimate import price
+from openkpu.estimate.cpu import RUNTIMES, Runtime
 from openkpu.graph.elementwise import Expr, X, is_falling
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS, MIN_SIZE
@@ -52,11 +53,20 @@ class Context:
     deferred: dict[int, Node] = field(default_factory=dict)
     """Convolutions that a following Add may take in, by the id of their output."""
     names: set[str] = field(default_factory=set)
-    exact: dict[tuple[int, int, int, int, int, int], View] = field(default_factory=dict)
+    exact: dict[tuple[int, ...], View] = field(default_factory=dict)
     kept: list[Tensor] = field(default_factory=list)
     """Source tensors that a rewrite made, so that their ids stay theirs."""
     origin: tuple[str, ...] = ()
     spent: float = 0.0
+    room: int = 0
+    """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
+    layer_us: float = 0.0
+    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``lower``."""
+
+    @property
+    def rates(self) -> Runtime:
+        """What the CPU's work costs on the target's runtime."""
+        return RUNTIMES[self.target.version]
 
     # -- new tensors and nodes ------------------------------------------------------------------------------------
     def name(self, stem: str) -> str:
@@ -114,7 +124,7 @@ class Context:
                 why=problem,
                 fix="use a smaller input picture or fewer channels in this layer",
             )
-        self.spent += price.kpu_layer_us(c, h, wd, oc, kernel=k, depthwise=depthwise)
+        self.spent += price.kpu_layer_us(c, h, wd, oc, kernel=k, depthwise=depthwise, version=self.target.version)
         ws = Tensor(self.name(f"{stem}.weights"), w.shape, "float32", np.ascontiguousarray(w, np.float32))
         bs = Tensor(self.name(f"{stem}.bias"), b.shape, "float32", np.ascontiguousarray(b, np.float32))
         return self.emit(
@@ -141,6 +151,13 @@ class Context:
             return parts[0]
         return self.emit("KpuConcat", parts, (1, sum(p.shape[1] for p in parts), *parts[0].shape[2:]), stem)
 
+    def channels(self, t: Tensor, first: int, count: int, stem: str) -> Tensor:
+        """See some channels of a map, which begin at a line of AI RAM, as a map of their own (no code)."""
+        assert first % View.whole(t).layout.group == 0
+        if (first, count) == (0, t.shape[1]):
+            return t
+        return self.emit("KpuSlice", [t], (1, count, *t.shape[2:]), stem, first=first, count=count)
+
     def whole_lines(self, t: Tensor, w: NDArray[Any], stem: str) -> tuple[Tensor, NDArray[Any]]:
         """Add zero channels to a map that does not fill whole lines, and to the dense kernel that reads it."""
         c = t.shape[1]
@@ -164,7 +181,11 @@ class Context:
         sizes = [t.shape[1] * t.shape[2] * t.shape[3] for t in (before, after)]
         dims = ["x".join(map(str, t.shape[1:])) for t in (before, after)]
         layer = self.origin[-1] if self.origin else after.name
-        us = price.cpu_pool_us(sizes[0], sizes[1], 1, width=after.shape[3])
+        version = self.target.version
+        if what == "crop":
+            us = price.cpu_cut_us(sizes[0], (after.shape[1], after.shape[2], after.shape[3]), version=version)
+        else:
+            us = price.cpu_pool_us(sizes[0], sizes[1], 1, width=after.shape[3], version=version)
         self.decisions.append(Decision(layer, what, " -> ".join(dims), "CPU", "", why, fix, us))
 
     # -- views ----------------------------------------------------------------------------------------------------
@@ -216,8 +237,9 @@ class Context:
         if (v.height, v.width) != (ph // 2, pw // 2):
             return None
         c = v.channels
-        on_kpu = price.kpu_layer_us(c, ph, pw, c, kernel=1, depthwise=False)
-        if on_kpu > price.cpu_pool_us(c * ph * pw, c * v.height * v.width, 1, width=v.width):
+        version = self.target.version
+        on_kpu = price.kpu_layer_us(c, ph, pw, c, kernel=1, depthwise=False, version=version)
+        if on_kpu > price.cpu_pool_us(c * ph * pw, c * v.height * v.width, 1, width=v.width, version=version):
             return None
         pool = "right_top2" if v.left else "left_top2"
         return View.whole(self.identity(v.tensor, f"{stem}.stride", pool=pool, shift=(v.top, 0)))

@@ -14,7 +14,7 @@ right-top). Everything else is expressed through that:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from openkpu.graph.elementwise import Expr
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MAX_CHANNELS, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.kpu.constraints import LayerShape, broken
-from openkpu.lower import decide, wide
+from openkpu.lower import decide, moves, wide, wide_depthwise
 from openkpu.lower.context import Context
 from openkpu.lower.dense import lower_linear
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -34,6 +34,8 @@ from openkpu.lower.tensor import lower_tensor
 from openkpu.lower.view import View
 
 Array = NDArray[Any]
+SPARE_SIZE = 16
+"""Largest map that is worth a way through main RAM for a spare row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,28 @@ def lower_conv(ctx: Context, node: Node) -> None:
     if _may_join_add(ctx, node):
         ctx.deferred[id(node.output)] = node
         return
-    _lower_now(ctx, node, x)
+    _lower_now(ctx, node, _with_spare_row(ctx, node, x))
+
+
+def _with_spare_row(ctx: Context, node: Node, x: View) -> View:
+    """Put a row and a column of zeros before a map that a wide depthwise layer will read, behind this 1x1 layer.
+
+    With room in the map the wide kernel takes 4 copies instead of 9 (``wide.copies``): for a file that must be streamed
+    it is worth the way through main RAM, once for all layers of this size.
+    """
+    reader = ctx.only_user(follow(ctx, node.output, pools=False).end)
+    if ctx.layer_us == 0 or not x.is_whole or max(x.size) > SPARE_SIZE or reader is None or reader.op != "Conv":
+        return x
+    a, kernel = reader.attrs, reader.inputs[1].shape
+    if node.inputs[1].shape[2:] != (1, 1) or node.output.shape[2:] != x.size or a["group"] != node.output.shape[1]:
+        return x
+    if a["group"] != kernel[0] or tuple(kernel[2:]) != (5, 5) or tuple(a["dilations"]) != (1, 1) or max(a["pads"]) > 2:
+        return x
+    why = "a spare row and column save copies of the map in the wide depthwise layers behind"
+    padded = ctx.pad(x, (1, 1, 0, 0), node.output.name, why, "replace 5x5 kernels by 3x3")
+    view = View(padded.tensor, 1, 1, x.height, x.width, clean=True)
+    ctx.values[id(node.inputs[0])] = view
+    return view
 
 
 def _lower_now(ctx: Context, node: Node, x: View) -> None:
@@ -79,11 +102,12 @@ def _lower_now(ctx: Context, node: Node, x: View) -> None:
     user = ctx.only_user(end)
     if out.step == 2 and user is not None and user.op == "Concat":
         out = ctx.materialize(out, stem)  # at once: the other parts need the room
-    ctx.values[id(end)] = out
     taken = [n for n in tail.nodes if n is not pool]
     if pool is not None and pool_name is not None:
         ctx.values[id(tail.end)] = pool_after(ctx, out, pool, pool_name, tail.end.name)
         taken.append(pool)
+    else:
+        ctx.values[id(end)] = out
     ctx.done |= {id(n) for n in taken}
     decide.conv(ctx, node, taken, ctx.spent - before)
 
@@ -107,16 +131,39 @@ def convolve(
 ) -> tuple[View, str | None]:
     """Emit the KPU layers of one convolution; returns its view, and the pooling it took in (None if it did not)."""
     a = node.attrs
-    sh, sw = a["strides"]
     w, groups = _regroup(w, a["group"], x.channels)
     depthwise = groups > 1
     _check_limits(node, x)
     pads = tuple(a["pads"])
-    if wide.is_wide(w, a["dilations"]):
-        x, w, pads = wide.gather(ctx, node, x, w, depthwise, stem)
-        depthwise = False
-    else:
-        w = wide.undilated(w, a["dilations"])
+    if not wide.is_wide(w, a["dilations"]):
+        return _convolve(ctx, node, (x, wide.undilated(w, a["dilations"]), b, pads), depthwise, (fn, pool), stem)
+    x, pads = wide.settle(ctx, node, x, w, stem)
+    if not depthwise:
+        x, w, pads = wide.gather(ctx, node, x, w, pads, stem)
+        return _convolve(ctx, node, (x, w, b, pads), False, (fn, pool), stem)
+    results = []
+    for some, (y, v, left) in wide_depthwise.last_layers(ctx, node, x, w, pads, stem):
+        name = stem if some == slice(0, x.channels) else f"{stem}.{some.start}"
+        results.append(_convolve(ctx, node, (y, v, b[some], left), False, (fn, pool), name))
+    view, taken = results[0]
+    return view.on(ctx.concat([r.tensor for r, _ in results], stem)), taken
+
+
+Operands = tuple[View, Array, Array, tuple[int, ...]]
+"""A convolution's picture, weights, bias and padding (top, left, bottom, right)."""
+
+
+def _convolve(
+    ctx: Context,
+    node: Node,
+    operands: Operands,
+    depthwise: bool,
+    behind: tuple[Expr | None, Node | None],
+    stem: str,
+) -> tuple[View, str | None]:
+    """Emit a convolution with kernels up to 3x3 in the strides of the node; ``behind``: function and pooling."""
+    (x, w, b, pads), (fn, pool) = operands, behind
+    sh, sw = node.attrs["strides"]
     h, wd = x.size
     oh = (h + pads[0] + pads[2] - w.shape[2]) // sh + 1
     ow = (wd + pads[1] + pads[3] - w.shape[3]) // sw + 1
@@ -127,7 +174,10 @@ def convolve(
             done = _strided(ctx, x.spread_out(), w, b, fn, (0, 0, 0, 0), (oh, ow), stem)
         if done is not None:
             return done, None
-        x = ctx.materialize(x, stem)
+        x = moves.sampled(ctx, x, stem) or ctx.materialize(x, stem)
+    last = ((oh - 1) * sh, (ow - 1) * sw)
+    if not (x.is_whole or x.clean or _reads_ok(x, w, pads, last)) and _reads_ok(replace(x, clean=True), w, pads, last):
+        x = moves.clean(ctx, x, stem) or x
     if min(x.physical) < MIN_SIZE:
         x, pads = _pad_to_fit(ctx, ctx.materialize(x, stem), w, pads, ((oh - 1) * sh, (ow - 1) * sw), stem)
     if (sh, sw) == (2, 2) and not depthwise:
@@ -186,6 +236,11 @@ def _strided(
         return None
     _, row, col, row_slack, col_slack = choice
     ph, pw = x.physical
+    if row // 2 + oh == ph // 2 + 1 and ph % 2 and col // 2 + ow <= pw // 2:
+        tall = moves.taller(ctx, x, w.shape[0], 3 if max(w.shape[2:]) > 1 else 1, size, stem)
+        if tall is None:
+            return None
+        x, ph = tall, ph + 1
     if row // 2 + oh > ph // 2 or col // 2 + ow > pw // 2:
         return None
     k = _in_window(w, row_slack, col_slack)
@@ -210,9 +265,12 @@ def _strided(
 
 
 def _reads_ok(x: View, w: Array, pads: tuple[int, ...], last: tuple[int, int]) -> bool:
-    """Whether every tap outside the picture also falls outside the map, where the KPU pads."""
+    """Whether every tap outside the picture also falls outside the map, where the KPU pads, or on zeros."""
     kh, kw = w.shape[2:]
     ph, pw = x.physical
+    if x.clean:
+        lowest = min(x.top - pads[0], x.left - pads[1])
+        return lowest >= -1 and x.top + last[0] - pads[0] + kh <= ph + 1 and x.left + last[1] - pads[1] + kw <= pw + 1
     low = (x.top == 0 or pads[0] == 0) and (x.left == 0 or pads[1] == 0)
     rows = x.top + last[0] - pads[0] + kh  # first row after the last tap
     cols = x.left + last[1] - pads[1] + kw

@@ -1,4 +1,9 @@
-"""Gemm: on the CPU in float, or on the KPU as a 1x1 convolution over a 4x4 map of which only pixel (0, 0) counts."""
+"""Gemm: on the CPU in float, or on the KPU.
+
+On the KPU it is a convolution. Of a map of up to 3x3 pixels, flattened, it is one 3x3 convolution of the map that they
+lie in, and its result one pixel of that map; of such a pixel it is a 1x1 convolution. So several in a row stay in AI
+RAM. A vector from main RAM becomes a 4x4 map of which only pixel (0, 0) counts.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,12 @@ from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
 from openkpu.graph.elementwise import Expr, X, clip
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS
-from openkpu.kpu.constraints import LayerShape, load_count
+from openkpu.k210 import MAX_CHANNELS, MAX_WEIGHT_LOADS, MIN_SIZE
+from openkpu.kpu.constraints import LayerShape, ai_ram, load_count
 from openkpu.lower import decide
 from openkpu.lower.context import Context
 from openkpu.lower.tail import follow
+from openkpu.lower.view import View
 
 MOST_PARTS = 4
 """Partial sums of one product; each is rounded to 8 bits, so many of them would add up their errors."""
@@ -34,7 +40,11 @@ def lower_gemm(ctx: Context, node: Node) -> None:
             why="kmodel V3 has fully connected layers with constant weights only",
             fix="export the model with constant weights",
         )
+    if node.inputs[0].shape[0] == 1 and len(node.inputs[0].shape) == 2 and _in_map(ctx, node):
+        return
     x = ctx.flat(node.inputs[0])
+    if len(x.shape) == 4 and x.shape == (*node.inputs[0].shape, 1, 1):
+        x = ctx.shaped(node.inputs[0])
     if x.shape[0] != 1 or len(x.shape) != 2:
         raise UnsupportedError(
             "E214",
@@ -47,13 +57,62 @@ def lower_gemm(ctx: Context, node: Node) -> None:
     lower_linear(ctx, node, x, w, np.broadcast_to(b.reshape(-1), w.shape[0]))
 
 
+def _in_map(ctx: Context, node: Node) -> bool:
+    """Emit a product with a flattened picture of up to 3x3 pixels as a convolution of its map, if that is cheaper."""
+    v = _flattened(ctx, node.inputs[0])
+    if v is None:
+        return False
+    w, b = node.weights_and_bias()
+    n, k = w.shape
+    (h, wd), physical = v.size, v.physical
+    kernel = 1 if (h, wd) == (1, 1) else 3
+    shape = LayerShape(v.channels, physical, n, physical, (kernel, kernel))
+    if v.channels * h * wd != k or max(v.channels, n) > MAX_CHANNELS or load_count(shape) > MAX_WEIGHT_LOADS:
+        return False
+    version = ctx.target.version
+    on_kpu = price.kpu_layer_us(v.channels, *physical, n, kernel=kernel, depthwise=False, version=version)
+    # either its input must leave the map or, some time, its result
+    inputs = price.cpu_cut_us(v.channels * physical[0] * physical[1], (v.channels, h, wd), version=version, back=False)
+    results = price.cpu_cut_us(n * physical[0] * physical[1], (n, 1, 1), version=version, back=False)
+    otherwise = min(price.cpu_fully_connected_us(k, n, version), price.kpu_fully_connected_us(k, n, version))
+    if ai_ram(shape) is not None or on_kpu + results > inputs + otherwise:
+        return False
+    before = ctx.spent
+    tail = follow(ctx, node.output, pools=False)
+    taps = np.zeros((n, v.channels, kernel, kernel), np.float32)
+    # one pixel of the map must be the window's centre
+    row, col = (0 if kernel == 1 or size == 1 else 1 for size in (h, wd))
+    at = kernel // 2
+    taps[:, :, at - row : at - row + h, at - col : at - col + wd] = w.reshape(n, v.channels, h, wd)
+    bias = np.ascontiguousarray(np.broadcast_to(b.reshape(-1), n), np.float32)
+    t = ctx.kpu_conv(v.tensor, taps, bias, tail.end.name, fn=tail.fn)
+    ctx.done |= {id(m) for m in tail.nodes}
+    ctx.values[id(tail.end)] = View(t, v.top + row, v.left + col, 1, 1)
+    how = f"a {kernel}x{kernel} convolution of the {physical[1]}x{physical[0]} map, of which one pixel counts"
+    decide.kpu_rewrite(ctx, node, how, ctx.spent - before)
+    return True
+
+
+def _flattened(ctx: Context, t: Tensor) -> View | None:
+    """Return the picture in AI RAM whose flattened pixels a vector is."""
+    while t.producer is not None and t.producer.op == "Reshape":
+        t = t.producer.inputs[0]
+    v = ctx.values.get(id(t))
+    usable = isinstance(v, View) and v.step == 1 and max(v.size) <= 3 and min(v.physical) >= MIN_SIZE
+    made = v.tensor.producer if isinstance(v, View) else None
+    if not usable or made is None or made.op not in ("KpuConv", "KpuMove", "KpuConcat"):
+        return None
+    assert isinstance(v, View)
+    return v
+
+
 def lower_linear(ctx: Context, node: Node, x: Tensor, w: NDArray[Any], b: NDArray[Any]) -> None:
     """Emit ``x @ w.T + b`` for a vector x (1, K), where it is cheaper."""
     n, k = w.shape
     tail = follow(ctx, node.output, pools=False)
     stem = tail.end.name
     ctx.done |= {id(m) for m in tail.nodes}
-    on_cpu, on_kpu = price.cpu_fully_connected_us(k, n), price.kpu_fully_connected_us(k, n)
+    on_cpu, on_kpu = (f(k, n, ctx.target.version) for f in (price.cpu_fully_connected_us, price.kpu_fully_connected_us))
     # a model that came quantised has no ranges for partial sums
     parts = 1 if ctx.source.scales.get(node.output.name) or ctx.source.scales.get(stem) else MOST_PARTS
     fits = x.producer is not None and k <= parts * MAX_CHANNELS

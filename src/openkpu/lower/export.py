@@ -9,6 +9,7 @@ import numpy as np
 from openkpu.float.export import Emitter, Exporter, exporter
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import export_tensor
+from openkpu.lower.export_move import kpu_move, kpu_rows
 from openkpu.lower.expression import expression
 from openkpu.lower.ops import POOLS
 
@@ -222,6 +223,14 @@ def cpu_concat(node: Node, emit: Emitter) -> None:
     emit.node("Concat", [t.name for t in node.inputs], [node.output.name], axis=axis)
 
 
+def kpu_slice(node: Node, emit: Emitter) -> None:
+    """Some channels."""
+    first, end = node.attrs["first"], node.attrs["first"] + node.attrs["count"]
+    out = node.output.name
+    bounds = [emit.const(f"{out}.{k}", np.array([v], np.int64)) for k, v in (("from", first), ("to", end), ("axis", 1))]
+    emit.node("Slice", [node.inputs[0].name, *bounds], [out])
+
+
 def elementwise(node: Node, emit: Emitter) -> None:
     """A function that the passes put together."""
     expression(emit, node.attrs["fn"], node.inputs[0].name, node.output.name)
@@ -231,6 +240,9 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "Elementwise": elementwise,
     "KpuConv": kpu_conv,
     "KpuConcat": cpu_concat,
+    "KpuSlice": kpu_slice,
+    "KpuMove": kpu_move,
+    "KpuRows": kpu_rows,
     "CpuMaxPool": cpu_max_pool,
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,

@@ -8,8 +8,11 @@ from typing import Final
 import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
+from openkpu.estimate.price import LAYER_BYTES
 from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.lower import decide
+from openkpu.lower.average import lower_global_average_pool
 from openkpu.lower.context import Context, Decision
 from openkpu.lower.conv import lower_conv, lower_deferred
 from openkpu.lower.dense import lower_gemm
@@ -24,7 +27,7 @@ from openkpu.lower.movement import (
     lower_transpose,
 )
 from openkpu.lower.movement_domain import choose_domains
-from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.pool import lower_pool
 from openkpu.lower.product import lower_mul
 from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
@@ -84,6 +87,9 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "LpNormalization": lower_normalization,
 }
 
+SCRATCH_BYTES: Final = 1 << 20
+"""What main RAM keeps free of weights."""
+
 WAYS_ROUND: Final = {
     "ConvTranspose": "export it with constant weights",
     "ArgMax": "end the model before it and take the position in the script",
@@ -92,14 +98,14 @@ WAYS_ROUND: Final = {
 
 
 def lower(
-    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None
+    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None, layer_us: float = 0.0
 ) -> tuple[Graph, list[Decision]]:
     """Lower a canonical float graph for a kmodel version.
 
     Returns the lowered graph (operators of ``lower.ops``) and the decisions, in the order of the source's layers.
     Raises ``UnsupportedError`` for operators that have no lowering (all of them) and for the first layer that does not
     fit. With a list ``refused`` nothing is raised: the errors go there, the layers into the decisions as "not
-    possible", and the lowered graph is for looking at only.
+    possible", and the lowered graph is for looking at only. ``layer_us``: what a KPU layer less is worth, beside its time.
     """
     unknown = [n for n in graph.nodes if n.op not in LOWERING and not target.has(n.op)]
     if unknown and refused is None:
@@ -113,7 +119,7 @@ def lower(
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
     register_exporters()
-    ctx = Context(graph, graph.users(), target)
+    ctx = Context(graph, graph.users(), target, room=_room(graph), layer_us=layer_us)
     for t in graph.inputs:
         ctx.names.add(t.name)
         ctx.values[id(t)] = View.whole(t) if len(t.shape) == 4 and t.shape[2:] != (1, 1) else t
@@ -138,6 +144,7 @@ def lower(
                 spatial = len(t.shape) == 4 and t.shape[2:] != (1, 1)
                 ctx.values[id(t)] = View.whole(stand_in) if spatial else stand_in
     ctx.origin = ()
+    _note_pictures(ctx)
     outputs = [ctx.flat(t) for t in graph.outputs]
     outputs = [
         o if tuple(o.shape) == t.shape else ctx.emit("Reshape", [o], t.shape, f"{t.name}.out", shape=t.shape)
@@ -148,6 +155,27 @@ def lower(
         result.sort()
     choose_domains(result, target.version)
     return result, ctx.decisions
+
+
+def _room(graph: Graph) -> int:
+    """Return what main RAM has beside the model's weights in 8 bits, its KPU layers and a scratch buffer."""
+    constants = {id(t): int(np.prod(t.shape)) for n in graph.nodes for t in n.inputs if t.is_constant}
+    layers = sum(n.op == "Conv" for n in graph.nodes)
+    return MAIN_RAM_BYTES - SCRATCH_BYTES - sum(constants.values()) - layers * LAYER_BYTES
+
+
+def _note_pictures(ctx: Context) -> None:
+    """Tell every layer which part of its map is the picture: what lies outside has no say in ranges and corrections."""
+    seen: dict[int, list[View]] = {}
+    for v in ctx.values.values():
+        if isinstance(v, View):
+            seen.setdefault(id(v.tensor), []).append(v)
+    for views in seen.values():
+        v = views[0]
+        made = v.tensor.producer
+        if made is not None and made.op == "KpuConv" and all(v.place == u.place for u in views) and not v.is_whole:
+            part = v.spread_out()
+            made.attrs["picture"] = part.top, part.left, part.height, part.width
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

@@ -17,7 +17,7 @@ from openkpu.estimate import price
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
-from openkpu.lower import decide, tensor
+from openkpu.lower import decide, moves, tensor
 from openkpu.lower.context import Context
 from openkpu.lower.conv import lower_deferred
 from openkpu.lower.pool import pool_after, pool_for_view
@@ -43,6 +43,10 @@ def lower_add(ctx: Context, node: Node) -> None:
     _leave_out_large(ctx, node)
     terms = [_term(ctx, t, sign) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
     v0, v1 = terms[0][0], terms[1][0]
+    moved = None if v0.same_place(v1) else moves.shifted(ctx, v1, v0, node.output.name)
+    if moved is not None:
+        terms[1] = moved, *terms[1][1:]
+        v1 = moved
     if not v0.same_place(v1) or v0.step != 1 or min(v0.physical) < MIN_SIZE:
         terms = [_term(ctx, t, sign, cut=True) for t, sign in ((a, 1.0), (b, -1.0 if node.op == "Sub" else 1.0))]
         v0, v1 = terms[0][0], terms[1][0]
@@ -75,13 +79,14 @@ def lower_add(ctx: Context, node: Node) -> None:
     out = v0.on(
         ctx.kpu_conv(x, w, terms[0][2] + terms[1][2], stem, fn=tail.fn, pool=name.split("+")[0] if name else "none")
     )
-    ctx.values[id(tail.before_pool)] = out
     taken = [n for n in tail.nodes if n is not tail.pool]
     if tail.pool is not None and name is not None:
         ctx.values[id(tail.end)] = pool_after(
             ctx, View(out.tensor, v0.top, v0.left, v0.height, v0.width), tail.pool, name, tail.end.name
         )
         taken.append(tail.pool)
+    else:
+        ctx.values[id(tail.before_pool)] = out
     ctx.done |= {id(n) for n in taken}
     decide.kpu_rewrite(ctx, node, "a 1x1 convolution over both maps side by side", ctx.spent - before, taken)
 
@@ -110,11 +115,15 @@ def _term(ctx: Context, t: Tensor, sign: float, cut: bool = False) -> Term:
     conv = ctx.deferred.get(id(t))
     if conv is not None:
         v = ctx.map(conv.inputs[0])
+        if v.step != 1:
+            v = moves.sampled(ctx, v, t.name) or v
         if v.step != 1 or cut:
             v = ctx.materialize(v, t.name)
         w, b = conv.weights_and_bias()
         return v, sign * w, sign * b
     v = ctx.map(t)
+    if v.step != 1:
+        v = moves.sampled(ctx, v, t.name) or v
     if cut or v.step != 1:
         v = ctx.materialize(v, t.name)
     c = v.channels
@@ -155,6 +164,9 @@ def lower_concat(ctx: Context, node: Node) -> None:
     if spatial and _side_by_side(ctx, node):
         decide.kpu_rewrite(ctx, node, "placement side by side in AI RAM", ctx.spent - before)
         return
+    if node.attrs.get("tiles") and axis == 2 and _one_below_the_other(ctx, node):
+        decide.kpu_rewrite(ctx, node, "rows of the tiles copied within AI RAM", ctx.spent - before)
+        return
     if ctx.target.has("Concat") or node.attrs.get("tiles"):
         tensor.concat(ctx, node)
     elif int(np.prod(out.shape[:axis])) != 1:
@@ -168,7 +180,7 @@ def lower_concat(ctx: Context, node: Node) -> None:
     else:
         parts = [ctx.shaped(t) for t in node.inputs]
         ctx.values[id(out)] = ctx.emit("CpuConcat", parts, out.shape, out.name, axis=axis)
-        ctx.spent += int(np.prod(out.shape)) * 4 * price.COPY_NS / 1000
+        ctx.spent += int(np.prod(out.shape)) * 4 * ctx.rates.copy.ns / 1000
     if node.attrs.get("tiles"):
         why = "the tiles of a map that is too large for the KPU are put together"
         decide.on_cpu(ctx, node, why, "use a smaller picture", ctx.spent - before)
@@ -185,6 +197,8 @@ def lower_concat(ctx: Context, node: Node) -> None:
 
 def _side_by_side(ctx: Context, node: Node) -> bool:
     views = [ctx.map(t) for t in node.inputs]
+    views = [(moves.sampled(ctx, v, node.output.name) or v) if v.step != 1 else v for v in views]
+    views = [moves.shifted(ctx, v, views[0], node.output.name) or v for v in views]
     if any(not v.same_place(views[0]) or v.step != 1 for v in views):
         views = [ctx.materialize(v, node.output.name) for v in views]
     first = views[0]
@@ -200,6 +214,38 @@ def _side_by_side(ctx: Context, node: Node) -> bool:
             t = ctx.identity(t, f"{t.name}.copy")
         tensors.append(t)
     ctx.values[id(node.output)] = first.on(ctx.concat(tensors, node.output.name))
+    return True
+
+
+def _one_below_the_other(ctx: Context, node: Node) -> bool:
+    """Put tiles of rows together in AI RAM; False where the CPU is faster or a tile is too low for a layer."""
+    views = [ctx.map(t) for t in node.inputs]
+    views = [(moves.sampled(ctx, v, node.output.name) or v) if v.step != 1 else v for v in views]
+    first, version = views[0], ctx.target.version
+    alike = all(
+        (v.channels, v.physical[1], v.left, v.width, v.step)
+        == (first.channels, first.physical[1], first.left, first.width, 1)
+        for v in views
+    )
+    height = sum(v.height for v in views)
+    out = node.output.shape
+    on_kpu = sum(price.kpu_rows_us(v.channels, v.height, v.physical[1], version=version) for v in views)
+    on_cpu = sum(
+        price.cpu_cut_us(v.channels * v.height * v.width, (v.channels, *v.size), version=version) for v in views
+    )
+    if not alike or min(v.height for v in views) < MIN_SIZE or on_kpu > on_cpu:
+        return False
+    rows = ctx.emit(
+        "KpuRows",
+        [v.tensor for v in views],
+        (1, first.channels, height, first.physical[1]),
+        node.output.name,
+        first=tuple(v.top for v in views),
+        count=tuple(v.height for v in views),
+        shift=(0,) * len(views),
+    )
+    ctx.spent += on_kpu
+    ctx.values[id(node.output)] = View(rows, 0, first.left, out[2], out[3])
     return True
 
 

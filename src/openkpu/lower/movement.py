@@ -55,7 +55,7 @@ def lower_transpose(ctx: Context, node: Node) -> None:
         return
     if perm == (0, 2, 3, 1):
         ctx.values[id(node.output)] = ctx.emit("CpuToHWC", [x], node.output.shape, node.output.name)
-        us = int(np.prod(shape)) * price.REORDER_NS / 1000
+        us = int(np.prod(shape)) * ctx.rates.transpose.ns / 1000
         ctx.spent += us
         decide.on_cpu(ctx, node, "the runtime reorders CHW to HWC on the CPU", "", us, expected=True)
         return
@@ -76,8 +76,9 @@ def _interleave(ctx: Context, node: Node, x: Tensor, perm: tuple[int, ...]) -> N
     blocks = (x.shape[at], x.shape[at + 1])
     attrs = {"perm": perm, "blocks": blocks, "order": order}
     ctx.values[id(node.output)] = ctx.emit("CpuInterleave", [x], node.output.shape, node.output.name, **attrs)
-    each = price.DEQUANTIZE_NS + price.REORDER_NS + price.QUANTIZE_NS if blocks[1] > 1 else 0.0
-    us = int(np.prod(x.shape)) * (each + 2 * price.COPY_NS) / 1000
+    r = ctx.rates
+    each = r.dequantize.ns + r.transpose.ns + r.quantize.ns if blocks[1] > 1 else 0.0
+    us = int(np.prod(x.shape)) * (each + 2 * r.copy.ns) / 1000
     ctx.spent += us
     why = "channels are put between the pixels by copies and the runtime's reordering, on the CPU"
     decide.on_cpu(ctx, node, why, "use nearest-neighbour Resize and a 3x3 convolution", us)
@@ -98,7 +99,9 @@ def lower_pad(ctx: Context, node: Node) -> None:
     out = ctx.emit("CpuPad", [exact.tensor], node.output.shape, node.output.name, pads=(p[2], p[3], p[6], p[7]))
     ctx.values[id(node.output)] = View.whole(out)
     n = int(np.prod(node.output.shape))
-    us = price.cpu_pool_us(int(np.prod(exact.tensor.shape)), n, 1, width=node.output.shape[3])
+    us = price.cpu_pool_us(
+        int(np.prod(exact.tensor.shape)), n, 1, width=node.output.shape[3], version=ctx.target.version
+    )
     ctx.spent += us
     decide.on_cpu(ctx, node, "a Pad that no convolution takes in runs on the CPU", "pad inside the convolution", us)
 
@@ -120,7 +123,9 @@ def lower_resize(ctx: Context, node: Node) -> None:
         )
     out = ctx.emit("CpuResize", [x.tensor], node.output.shape, node.output.name, size=(oh, ow))
     ctx.values[id(node.output)] = View.whole(out)
-    us = price.cpu_pool_us(x.channels * h * w, x.channels * oh * ow, 1, width=ow)
+    values = x.channels * oh * ow
+    there = x.channels * h * w * ctx.rates.download.ns
+    us = (there + values * (ctx.rates.resize.ns + price.upload_ns(ow, ctx.target.version))) / 1000
     ctx.spent += us
     decide.on_cpu(ctx, node, "the runtime resizes on the CPU", "", us, expected=True)
 
@@ -164,7 +169,7 @@ def lower_softmax(ctx: Context, node: Node) -> None:
     if x.shape[-1] != shape[axis]:
         x = ctx.emit("Reshape", [x], shape[: axis + 1], f"{node.output.name}.vectors", shape=shape[: axis + 1])
     ctx.values[id(node.output)] = ctx.emit("CpuSoftmax", [x], tuple(x.shape), node.output.name, length=shape[axis])
-    us = int(np.prod(shape)) * price.SOFTMAX_NS / 1000
+    us = int(np.prod(shape)) * ctx.rates.exp.ns / 1000
     decide.on_cpu(ctx, node, "softmax runs on the CPU, in float", "", us, expected=True)
 
 

@@ -6,8 +6,17 @@ op                   inputs             attributes and meaning
 KpuConv              x, w, b            depthwise, fn (Expr or None), pool (a key of ``POOLS``), vector
                                         3x3 with one pixel of padding or 1x1, stride 1, then fn, then the pooling.
                                         ``vector``: x is (1, K), run as a 1x1 convolution on a 4x4 map, from its
-                                        element ``offset`` on
+                                        element ``offset`` on. ``picture``: top, left, height, width of the part of
+                                        the result that matters; not set: all of it
 KpuConcat            x...               channels side by side in AI RAM; costs nothing
+KpuSlice             x                  first, count: some channels of a map in AI RAM, whole lines; costs nothing
+KpuMove              x                  bytes to other places, exactly: shift (out(y, x) = in(y + dy, x + dx), 0 or 1
+                                        pixel), keep (top, left, height, width of the part to keep, or None), low
+                                        (fill with the lowest byte instead of 0.0), pool; picture (top, left, height,
+                                        width of the result, or None: 0.0 outside), touched (whether something of the
+                                        kept part lies outside the picture)
+KpuRows              x...               first (a row of each input), count (rows taken from it), shift (rows by which
+                                        they are moved up, 0 or 1; then the last is 0.0): one below the other
 CpuMaxPool           x                  kernel, stride, origin (row, column of the first tap; negative = padding),
                                         size (output h, w). With kernel 1x1: crop and strided slice
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
@@ -72,6 +81,15 @@ POOLS: Final[dict[str, tuple[int, int, int]]] = {
 """Pooling kinds of the KPU by name: register value, stride, window size."""
 
 
+UNIT_SHIFT: Final = 6
+UNIT: Final = 1 << UNIT_SHIFT
+"""The weight of a map's own pixel in a layer that moves bytes; its activation divides by it."""
+FRAME_WEIGHT: Final = 255 - UNIT
+"""The weight of the frame that tells such a layer what to keep."""
+MOVING_WEIGHTS: Final = (0, 1, UNIT, FRAME_WEIGHT)
+"""The weights of such layers."""
+
+
 class Domain(Enum):
     """Where an operator wants its input."""
 
@@ -89,6 +107,9 @@ EITHER: Final = (*MOVEMENT, "TensorBinary")
 _DOMAINS: Final = {
     "KpuConv": Domain.AI,
     "KpuConcat": Domain.AI,
+    "KpuSlice": Domain.AI,
+    "KpuMove": Domain.AI,
+    "KpuRows": Domain.AI,
     "CpuMaxPool": Domain.U8,
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
@@ -110,4 +131,5 @@ def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     if node.op in EITHER:
         return bool(node.attrs["u8"])
-    return node.op in ("KpuConv", "KpuConcat", "CpuMaxPool", "CpuPad", "CpuResize", "CpuTable", "CpuInterleave")
+    cpu = ("CpuMaxPool", "CpuPad", "CpuResize", "CpuTable", "CpuInterleave")
+    return node.op.startswith("Kpu") or node.op in cpu

@@ -6,9 +6,11 @@ A 3x3 maximum with stride 2 is two KPU poolings: ``max2s1`` (rows y, y+1) and th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from openkpu.estimate import price
 from openkpu.graph.ir import Node
-from openkpu.lower import decide
+from openkpu.lower import decide, moves
 from openkpu.lower.context import Context
 from openkpu.lower.ops import POOLS
 from openkpu.lower.tail import kpu_pool
@@ -40,8 +42,7 @@ def pool_after(ctx: Context, v: View, pool: Node, name: str, stem: str) -> View:
     steps = name.split("+")
     stride = POOLS[steps[-1]][1]
     t = v.tensor
-    for step in steps[1:]:
-        t = ctx.identity(t, stem, pool=step)
+    t = moves.emit(ctx, t, [moves.attributes(pool=step) for step in steps[1:]], stem)
     oh, ow = pool.output.shape[2:]
     return View(t, v.top // stride, v.left // stride, oh, ow)
 
@@ -51,16 +52,25 @@ def lower_pool(ctx: Context, node: Node) -> None:
     before = ctx.spent
     x = ctx.map(node.inputs[0])
     if x.step != 1:
-        x = ctx.materialize(x, node.output.name)
+        x = moves.sampled(ctx, x, node.output.name) or ctx.materialize(x, node.output.name)
     name = pool_for_view(ctx, x, node)
     oh, ow = node.output.shape[2:]
     stem = node.output.name
     c = x.channels
+    version = ctx.target.version
+    on_cpu = price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node), width=ow, version=version)
+    moved = moves.max_pool(ctx, x, node) if node.op == "MaxPool" else None
+    if moved is not None and moved[0] <= on_cpu:
+        _, steps, place = moved
+        t = moves.emit(ctx, x.tensor, steps, stem)
+        ctx.values[id(node.output)] = replace(place, tensor=t)
+        decide.kpu_rewrite(ctx, node, _how(steps), ctx.spent - before)
+        return
     if name is not None:
-        steps = name.split("+")
-        cost = sum(price.kpu_layer_us(c, *x.physical, c, kernel=1, depthwise=False) for _ in steps)
-        if cost <= price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node), width=ow):
-            t = ctx.identity(x.tensor, f"{stem}.pool", pool=steps[0])
+        parts = name.split("+")
+        cost = sum(price.kpu_layer_us(c, *x.physical, c, kernel=1, depthwise=False, version=version) for _ in parts)
+        if cost <= on_cpu:
+            t = ctx.identity(x.tensor, f"{stem}.pool", pool=parts[0])
             ctx.values[id(node.output)] = pool_after(ctx, x.on(t), node, name, stem)
             decide.kpu_rewrite(ctx, node, "a 1x1 identity convolution with the pooling in it", ctx.spent - before)
             return
@@ -84,7 +94,7 @@ def lower_pool(ctx: Context, node: Node) -> None:
             origin=(x.top - pads[0], x.left - pads[1]),
             size=(oh, ow),
         )
-        ctx.spent += price.cpu_pool_us(c * x.height * x.width, c * oh * ow, _taps(node), width=ow)
+        ctx.spent += on_cpu
     else:
         x = ctx.materialize(x, stem)
         source = x.tensor
@@ -102,11 +112,9 @@ def lower_pool(ctx: Context, node: Node) -> None:
             pads=tuple(pads),
         )
         elements = c * oh * ow
-        ctx.spent += (
-            c * x.height * x.width * (price.DOWNLOAD_NS + price.DEQUANTIZE_NS)
-            + elements
-            * (price.POOL_OUTPUT_NS + _taps(node) * price.POOL_TAP_NS + price.QUANTIZE_NS + price.upload_ns(ow))
-        ) / 1000
+        r = ctx.rates
+        pooling = r.pool_output.ns + _taps(node) * r.pool_tap.ns + r.quantize.ns + price.upload_ns(ow, version)
+        ctx.spent += (c * x.height * x.width * (r.download.ns + r.dequantize.ns) + elements * pooling) / 1000
     ctx.values[id(node.output)] = View.whole(out)
     decide.on_cpu(
         ctx,
@@ -119,19 +127,12 @@ def lower_pool(ctx: Context, node: Node) -> None:
     )
 
 
-def lower_global_average_pool(ctx: Context, node: Node) -> None:
-    """Average on the CPU, in float."""
-    before = ctx.spent
-    v = ctx.map(node.inputs[0])
-    t = ctx.materialize(v, node.output.name).tensor
-    c, h, w = t.shape[1:]
-    if (h, w) == (1, 1):
-        ctx.values[id(node.output)] = ctx.emit("Reshape", [t], (1, c), node.output.name, shape=(1, c))
-        return
-    ctx.values[id(node.output)] = ctx.emit("CpuGlobalAveragePool", [t], (1, c), node.output.name)
-    n = c * h * w
-    ctx.spent += n * (price.DOWNLOAD_NS + price.DEQUANTIZE_NS + price.AVERAGE_NS) / 1000
-    decide.on_cpu(ctx, node, "the runtime averages over a whole map on the CPU", "", ctx.spent - before, expected=True)
+def _how(steps: list[moves.Attributes]) -> str:
+    """Say how a maximum is taken on the KPU."""
+    text = "a chain of 2x2 maxima of the KPU" if len(steps) > 1 else "a 2x2 maximum of the KPU"
+    more = ["shifted"] if any(a["shift"] != (0, 0) for a in steps) else []
+    more += ["freed of what surrounds the picture"] if any(a["keep"] for a in steps) else []
+    return f"{text}, on the map {' and '.join(more)}" if more else text
 
 
 def _taps(node: Node) -> int:

@@ -63,7 +63,7 @@ def _operands(ctx: Context, node: Node, a: Tensor, b: Tensor, full: tuple[int, .
         t = ctx.flat(b)
         t = ctx.emit("Reshape", [t], (1, c, 1, 1), f"{t.name}.pixel", shape=(1, c, 1, 1))
         wide = ctx.emit("CpuResize", [t], (1, c, h, w), f"{stem}.gates", size=(h, w))
-        us = c * h * w * (price.RESIZE_NS + price.upload_ns(w)) / 1000
+        us = c * h * w * (ctx.rates.resize.ns + price.upload_ns(w, ctx.target.version)) / 1000
         ctx.spent += us
         return v, wide
     u = _large_enough(ctx, ctx.map(b), stem)

@@ -13,16 +13,16 @@ from typing import Any, Final
 import numpy as np
 
 from openkpu.errors import UnsupportedError
-from openkpu.estimate import price
 from openkpu.graph.elementwise import Expr, X, const
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower import decide
+from openkpu.lower.average import lower_global_average_pool
 from openkpu.lower.context import Context
 from openkpu.lower.conv import lower_conv
 from openkpu.lower.dense import emit_function
 from openkpu.lower.movement import MOST_SOFTMAX_VECTORS, lower_reshape
-from openkpu.lower.pool import lower_global_average_pool, lower_pool
+from openkpu.lower.pool import lower_pool
 from openkpu.lower.view import View
 
 NEGATED: Final = Expr("Neg", (X,))
@@ -99,7 +99,7 @@ def _pooled(ctx: Context, node: Node, axes: tuple[int, ...]) -> None:
         else:
             window = {"kernel": (size, 1), "stride": (1, 1), "pads": (0, 0, 0, 0)}
             t = ctx.emit("CpuAveragePool", [t], result, f"{out.name}.mean", **window)
-        ctx.spent += outer * inner * (price.POOL_OUTPUT_NS + size * price.POOL_TAP_NS) / 1000
+        ctx.spent += outer * inner * (ctx.rates.pool_output.ns + size * ctx.rates.pool_tap.ns) / 1000
     if node.op == "ReduceMin":
         t = emit_function(ctx, t, NEGATED, f"{out.name}.least")
     elif node.op == "ReduceSum":
@@ -143,6 +143,6 @@ def lower_normalization(ctx: Context, node: Node) -> None:
     t = ctx.shaped(x)
     out = ctx.emit("CpuNormalize", [t], x.shape, node.output.name, axis=axis, p=p)
     ctx.values[id(node.output)] = View.whole(out) if len(x.shape) == 4 and x.shape[2:] != (1, 1) else out
-    us = math.prod(x.shape) * 2 * price.AVERAGE_NS / 1000
+    us = math.prod(x.shape) * 2 * ctx.rates.average.ns / 1000
     ctx.spent += us
     decide.on_cpu(ctx, node, "vectors are normalised on the CPU, in float", "", us, expected=True)

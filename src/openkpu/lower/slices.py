@@ -7,7 +7,7 @@ from dataclasses import replace
 from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
 from openkpu.graph.ir import Node
-from openkpu.k210 import MAX_HEIGHT, MAX_WIDTH
+from openkpu.k210 import MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.lower import decide
 from openkpu.lower.context import Context
 from openkpu.lower.ops import makes_u8
@@ -41,6 +41,17 @@ def lower_slice(ctx: Context, node: Node) -> None:
     if ctx.target.version == 3 and made is None:
         _check_v3_picture(node, v)
     before = ctx.spent
+    version = ctx.target.version
+    on_cpu = price.cpu_cut_us(0, (v.channels, h, w), version=version)
+    on_kpu = price.kpu_rows_us(v.channels, h, v.physical[1], version=version)
+    if v.step == 1 and w == v.width and h >= MIN_SIZE and on_kpu < on_cpu:
+        rows = ctx.emit("KpuRows", [v.tensor], (1, v.channels, h, v.physical[1]), node.output.name,
+                        first=(part.top,), count=(h,), shift=(0,))  # fmt: skip
+        ctx.values[id(node.output)] = View(rows, 0, v.left, h, w)
+        ctx.spent += on_kpu
+        how = "rows copied within AI RAM, a group of channels at a time"
+        decide.kpu_rewrite(ctx, node, how, ctx.spent - before)
+        return
     out = ctx.emit(
         "CpuMaxPool",
         [v.tensor],
@@ -52,8 +63,7 @@ def lower_slice(ctx: Context, node: Node) -> None:
         size=(h, w),
     )
     ctx.values[id(node.output)] = View.whole(out)
-    bytes_ = out.shape[1] * h * w
-    ctx.spent += bytes_ * (price.COPY_NS + price.upload_ns(w)) / 1000
+    ctx.spent += on_cpu
     decide.on_cpu(
         ctx, node, "a tile of a map that is too large for the KPU", "use a smaller picture", ctx.spent - before
     )

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
-from openkpu.estimate.cpu import RUNTIMES, Runtime
 from openkpu.graph.elementwise import limits
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import decide
@@ -45,10 +44,6 @@ def refuse(ctx: Context, node: Node, what: str, why: str, fix: str = "") -> Unsu
         why=f"{ctx.target.title}: {why}",
         fix=fix or "replace the layer, or end the model before it (outputs=[...])",
     )
-
-
-def _rates(ctx: Context) -> Runtime:
-    return RUNTIMES[ctx.target.version]
 
 
 # -- helpers --------------------------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ def _binary(ctx: Context, node: Node) -> None:
     inputs = _inputs(ctx, node)
     fn, end = _limits_behind(ctx, node)
     same = inputs[0].shape == inputs[1].shape
-    rate = _rates(ctx).binary if same else _rates(ctx).broadcast
+    rate = ctx.rates.binary if same else ctx.rates.broadcast
     _emit(ctx, node, "TensorBinary", inputs, end, rate.ns, kind=node.op, fn=fn, u8=False)
 
 
@@ -119,7 +114,7 @@ def _conv(ctx: Context, node: Node) -> None:
     macs = int(np.prod(w.shape[1:])) if node.op == "Conv" else int(np.prod(w.shape)) / node.attrs["group"] / w.shape[1]
     names = ("strides", "pads", "dilations", "group", *(["output_padding"] if node.op == "ConvTranspose" else []))
     attrs = {k: node.attrs[k] for k in names}
-    _emit(ctx, node, f"Tensor{node.op}", [x, *constants], end, macs * _rates(ctx).mac.ns, fn=fn, **attrs)
+    _emit(ctx, node, f"Tensor{node.op}", [x, *constants], end, macs * ctx.rates.mac.ns, fn=fn, **attrs)
 
 
 def _matmul(ctx: Context, node: Node) -> None:
@@ -135,7 +130,7 @@ def _matmul(ctx: Context, node: Node) -> None:
         if min(len(t.shape) for t in inputs) < 2:
             raise refuse(ctx, node, "a product with a vector", "it multiplies matrices", "reshape the vector to a row")
     fn, end = _limits_behind(ctx, node)
-    _emit(ctx, node, "TensorMatMul", inputs, end, inputs[0].shape[-1] * _rates(ctx).mac.ns, fn=fn)
+    _emit(ctx, node, "TensorMatMul", inputs, end, inputs[0].shape[-1] * ctx.rates.mac.ns, fn=fn)
 
 
 def _reduce(ctx: Context, node: Node) -> None:
@@ -147,7 +142,7 @@ def _reduce(ctx: Context, node: Node) -> None:
     axes = tuple(sorted({int(a) % rank for a in given})) if given is not None and len(given) else tuple(range(rank))
     op = node.op.removeprefix("Reduce").upper()
     _emit(ctx, node, "TensorReduce", [x], node.output, 0.0, kind=op, axes=axes)
-    ctx.spent += _size(x) * _rates(ctx).average.ns / 1000
+    ctx.spent += _size(x) * ctx.rates.average.ns / 1000
 
 
 def _positions(ctx: Context, node: Node) -> None:
@@ -166,7 +161,7 @@ def _positions(ctx: Context, node: Node) -> None:
     out = _emit(ctx, node, "TensorArg", [x], node.output, 0.0, greatest=node.op == "ArgMax", **where)
     out.dtype = "int64"
     ctx.values[id(node.output)] = out
-    ctx.spent += _size(x) * _rates(ctx).average.ns / 1000
+    ctx.spent += _size(x) * ctx.rates.average.ns / 1000
 
 
 def _pad(ctx: Context, node: Node) -> None:
@@ -174,7 +169,7 @@ def _pad(ctx: Context, node: Node) -> None:
     p, rank = node.attrs["pads"], len(node.inputs[0].shape)
     pads = (tuple(p[:rank]), tuple(p[rank:]))
     value = float(node.attrs["value"])
-    _emit(ctx, node, "TensorPad", [x], node.output, _rates(ctx).pad.ns, pads=pads, value=value, u8=False)
+    _emit(ctx, node, "TensorPad", [x], node.output, ctx.rates.pad.ns, pads=pads, value=value, u8=False)
 
 
 def _slice(ctx: Context, node: Node) -> None:
@@ -185,7 +180,7 @@ def _slice(ctx: Context, node: Node) -> None:
         # the runtime walks while it is before the end, and before the first element that is -1
         begin[axis], end[axis], stride[axis] = taken.start, taken.stop, taken.step
     where = {"begin": tuple(begin), "end": tuple(end), "stride": tuple(stride)}
-    _emit(ctx, node, "TensorSlice", [x], node.output, _rates(ctx).slice.ns, u8=False, **where)
+    _emit(ctx, node, "TensorSlice", [x], node.output, ctx.rates.slice.ns, u8=False, **where)
 
 
 def _transpose(ctx: Context, node: Node) -> None:
@@ -197,7 +192,7 @@ def _transpose(ctx: Context, node: Node) -> None:
     for step in steps:
         view, perm = simplify_transpose(x.shape, step)
         shift = 4 - len(view)
-        ctx.spent += _size(x) * _rates(ctx).transpose.ns / 1000
+        ctx.spent += _size(x) * ctx.rates.transpose.ns / 1000
         x = ctx.emit(
             "TensorTranspose",
             [x],
@@ -270,7 +265,7 @@ def _resize(ctx: Context, node: Node) -> None:
     before_floor = 0.0 if ctx.target.version == 4 else 0.5
     options = {"mode": a["mode"], "align_corners": corners, "half_pixel": half, "coordinate": kind}
     rounding = {"rounding": a["rounding"], "before_floor": before_floor}
-    rate = _rates(ctx).bilinear if a["mode"] == "linear" else _rates(ctx).resize
+    rate = ctx.rates.bilinear if a["mode"] == "linear" else ctx.rates.resize
     _emit(ctx, node, "TensorResize", [x], node.output, rate.ns, u8=False, **options, **rounding)
 
 
@@ -310,14 +305,14 @@ def concat(ctx: Context, node: Node) -> None:
     options = {"u8": False, "tiles": bool(node.attrs.get("tiles"))}
     out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], **options)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(out) * 4 * _rates(ctx).copy.ns / 1000
+    ctx.spent += _size(out) * 4 * ctx.rates.copy.ns / 1000
 
 
 def _softmax(ctx: Context, node: Node) -> None:
     x = ctx.shaped(node.inputs[0])
     out = ctx.emit("TensorSoftmax", [x], node.output.shape, node.output.name, axis=node.attrs["axis"])
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out
-    ctx.spent += _size(x) * _rates(ctx).exp.ns / 1000
+    ctx.spent += _size(x) * ctx.rates.exp.ns / 1000
 
 
 LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {

@@ -24,6 +24,8 @@ class View:
     height: int
     width: int
     step: int = 1
+    clean: bool = False
+    """Whether everything outside the picture is 0.0, as a padding would be."""
 
     @classmethod
     def whole(cls, tensor: Tensor) -> View:
@@ -63,12 +65,17 @@ class View:
     def spread_out(self) -> View:
         """Return the part of the map that the picture's pixels span, with the pixels in between."""
         height, width = (n * self.step - self.step + 1 for n in self.size)
-        return replace(self, height=height, width=width, step=1)
+        return replace(self, height=height, width=width, step=1, clean=False)
 
     def on(self, tensor: Tensor) -> View:
-        """Return the same part of another map of the same size."""
-        return replace(self, tensor=tensor)
+        """Return the same part of another map of the same size, whose surroundings may hold anything."""
+        return replace(self, tensor=tensor, clean=False)
 
     def same_place(self, other: View) -> bool:
         """Whether both are the same part of maps of the same size."""
-        return self.physical == other.physical and replace(self, tensor=other.tensor) == other
+        return self.physical == other.physical and self.place == other.place
+
+    @property
+    def place(self) -> tuple[int, int, int, int, int]:
+        """Top, left, height, width, step."""
+        return self.top, self.left, self.height, self.width, self.step

@@ -62,6 +62,8 @@ def to_str(value: Any) -> str:
 def exception_text(error: BaseException) -> str:
     """The text of an exception; an OSError of one number shows its name."""
     args = error.args
+    if isinstance(error, RecursionError):
+        return "maximum recursion depth exceeded"  # the host's text says more, and differs between its versions
     if isinstance(error, OpenKPUError):
         return f"{error.code}: {error.what}: {error.why}"
     if isinstance(error, OSError) and error.errno is not None:

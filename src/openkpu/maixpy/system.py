@@ -10,6 +10,7 @@ import errno
 import gc as host_gc
 import hashlib
 import heapq
+import itertools
 import json
 import math
 import re
@@ -105,16 +106,26 @@ def build_host(name: str) -> types.ModuleType:
 
 
 def board_traceback(error: BaseException, files: set[str]) -> str:
-    """A traceback as MicroPython prints it: the script's own lines only, without their text."""
+    """A traceback as MicroPython prints it: the script's own lines only, without their text.
+
+    Lines of endless recursion are counted, not repeated. MicroPython knows no ``RecursionError``.
+    """
+    calls = [
+        f'  File "{frame.f_code.co_filename}", line {number}, in {frame.f_code.co_name}\n'
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename in files
+    ]
     lines = []
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename in files:
-            lines.append(f'  File "{frame.f_code.co_filename}", line {number}, in {frame.f_code.co_name}\n')
+    for line, same in itertools.groupby(calls):
+        repeats = len(list(same)) - 1
+        lines.append(line)
+        lines.append(line if repeats == 1 else f"  the line above {repeats} more times\n" if repeats else "")
     if isinstance(error, SyntaxError) and error.filename in files:
         lines.append(f'  File "{error.filename}", line {error.lineno}\n')
         return "Traceback (most recent call last):\n" + "".join(lines) + f"SyntaxError: {error.msg}\n"
     head = "Traceback (most recent call last):\n" if lines else ""
-    return f"{head}{''.join(lines)}{type(error).__name__}: {mp.exception_text(error)}\n"
+    name = "RuntimeError" if isinstance(error, RecursionError) else type(error).__name__
+    return f"{head}{''.join(lines)}{name}: {mp.exception_text(error)}\n"
 
 
 def build_sys(

@@ -8,6 +8,7 @@ from typing import Final
 
 from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
+from openkpu.passes.average_behind_dense import average_behind_dense
 from openkpu.passes.channel_pad import channel_pad
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
@@ -39,6 +40,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    average_behind_dense,
     split_many_channels,
     split_large_depthwise,
     split_into_tiles,

@@ -1,7 +1,7 @@
 """Make transposes vanish that only change how a picture or a vector is numbered.
 
 * ``Transpose(input, NHWC -> NCHW)`` at the model's input: the input becomes the NCHW picture itself, since the KPU
-  takes planar pictures whatever the model says.
+  takes planar pictures whatever the model says. With one channel exporters write it as a Reshape.
 * ``Gemm(Flatten(Transpose(x, NCHW -> NHWC)), w)``: the columns of ``w`` are permuted instead.
 
 Both are exact renumberings.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from openkpu.graph.ir import Graph, Tensor
+from openkpu.graph.ir import Graph, Node, Tensor
 
 
 def fold_transpose(graph: Graph) -> None:
@@ -26,13 +26,21 @@ def _input(graph: Graph) -> None:
         readers = graph.consumers(t)
         if len(t.shape) != 4 or not readers or graph.is_output(t):
             continue
-        if all(r.op == "Transpose" and tuple(r.attrs["perm"]) == (0, 3, 1, 2) for r in readers):
-            n, h, w, c = t.shape
+        n, h, w, c = t.shape
+        if all(_is_planar(r, t) for r in readers):
             planar = Tensor(t.name, (n, c, h, w), t.dtype)
             graph.inputs[i] = planar
             for r in readers:
                 graph.replace_uses(r.output, planar)
                 graph.nodes.remove(r)
+
+
+def _is_planar(node: Node, t: Tensor) -> bool:
+    """Whether a node makes the picture ``t`` (N, H, W, C) planar; one of one pixel is left alone."""
+    n, h, w, c = t.shape
+    if node.op == "Reshape":
+        return c == 1 and (h, w) != (1, 1) and node.output.shape == (n, 1, h, w)
+    return node.op == "Transpose" and tuple(node.attrs["perm"]) == (0, 3, 1, 2)
 
 
 def _gemm(graph: Graph) -> None:

@@ -6,7 +6,8 @@ after:  ``Conv(Relu(Conv(x)))``
 Exact: element-wise operators, concatenations, pads, slices, softmaxes and means do the same in either order, with their
 axes renumbered; so they work on the planar picture wherever there is one, and transposes back and forth meet and go.
 Exporters of TensorFlow and Keras leave such graphs. A model's input that reaches convolutions only through a transpose
-becomes planar itself. Columns and rows that are repeated by Reshape, Tile, Reshape (Keras' upsampling) become a Resize.
+becomes planar itself. Columns and rows that are repeated by Reshape, Tile, Reshape (Keras' upsampling) become a Resize,
+also where one Reshape ends one repetition and begins the next (as TensorFlow Lite's converter joins them).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TO_PLANAR: Final = (0, 3, 1, 2)
 TO_PLAIN: Final = (0, 2, 3, 1)
 AXIS: Final = (0, 2, 3, 1)
 """Where dimension 0, 1, 2, 3 of (1, H, W, C) is in (1, C, H, W)."""
+REPEATED: Final = {"mode": "nearest", "coordinate": "asymmetric", "rounding": "floor"}
+"""The Resize that copies each pixel a whole number of times."""
 FUNCTIONS: Final = frozenset(
     (
         *UNARY,
@@ -76,7 +79,8 @@ class _Layout:
                 self._remember(t, source)
                 self.nodes.append(Node("Transpose", [source], [t], {"perm": TO_PLAIN}))
         for node in self.graph.nodes:
-            self._visit(node)
+            for part in self._apart(node):
+                self._visit(part)
         self.graph.nodes = self.nodes
 
     def _leads_to_planar(self, t: Tensor) -> bool:
@@ -104,6 +108,18 @@ class _Layout:
     def _remember(self, plain: Tensor, planar: Tensor) -> None:
         self.planar[id(plain)] = planar
         self.plain.append(plain)
+
+    def _apart(self, node: Node) -> tuple[Node, ...]:
+        """Return a Reshape between two repetitions as two with a picture between them; other nodes as they are."""
+        shape = node.output.shape if node.op == "Reshape" else ()
+        before = node.inputs[0].producer if node.inputs else None
+        after = self.users.get(id(node.output), []) if shape else []
+        if len(shape) != 5 or not _repeats(before) or len(after) != 1 or not _repeats(after[0]):
+            return (node,)
+        one = next((i for i, (a, b) in enumerate(zip(shape, after[0].output.shape, strict=False)) if a != b), 0)
+        picture = Tensor(self._fresh(f"{node.output.name}.picture"), shape[:one] + shape[one + 1 :], node.output.dtype)
+        first = Node("Reshape", [node.inputs[0]], [picture], {"shape": picture.shape}, node.source)
+        return first, Node("Reshape", [picture], node.outputs, node.attrs, node.source)
 
     def _visit(self, node: Node) -> None:
         if _turns(node, TO_PLAIN):
@@ -192,7 +208,7 @@ class _Layout:
         turned = tile is not None and tile.op == "Transpose" and tuple(tile.attrs["perm"]) == (0, 2, 3, 4, 1)
         if tile is not None and turned:  # the channels went last on the way
             tile = tile.inputs[0].producer
-        spread = tile.inputs[0].producer if tile is not None and tile.op in ("Tile", "Expand") else None
+        spread = tile.inputs[0].producer if tile is not None and _repeats(tile) else None
         if tile is None or spread is None or spread.op != "Reshape" or len(spread.output.shape) != 5:
             return False
         source = spread.inputs[0]
@@ -208,10 +224,23 @@ class _Layout:
                 result = [result[a] for a in TO_PLAIN]
             shapes = spread.output.shape, tile.output.shape, node.output.shape
             if shapes == ((*head, 1, *tail), (*head, count, *tail), tuple(result)):
-                attrs = {"mode": "nearest", "coordinate": "asymmetric", "rounding": "floor"}
-                self._emit("Resize", [x], node, attrs)
+                x = _unrepeated(x)  # rows and columns at once
+                self._emit("Resize", [x], node, dict(REPEATED))
                 return True
         return False
+
+
+def _unrepeated(x: Tensor) -> Tensor:
+    """Return the picture that ``x`` repeats the pixels of, or ``x`` itself."""
+    node = x.producer
+    if node is None or node.op != "Resize" or node.attrs != REPEATED:
+        return x
+    small = node.inputs[0]
+    return x if any(b % a for a, b in zip(small.shape, x.shape, strict=True)) else small
+
+
+def _repeats(node: Node | None) -> bool:
+    return node is not None and node.op in ("Tile", "Expand")
 
 
 def _attributes(node: Node) -> dict[str, Any]:

@@ -34,6 +34,8 @@ from openkpu.passes.tile_shapes import (
 
 LONGEST_RUN: Final = 40
 MOST_TILES: Final = 64
+MOST_BEFORE: Final = 6
+"""Layers before one that is too large among which the tiles may begin."""
 COLUMN_ALIGNMENT: Final = 8
 """Widths that are multiples of it are uploaded four bytes at a time."""
 Range = tuple[int, int]
@@ -64,11 +66,11 @@ def split_into_tiles(graph: Graph) -> None:
         index = next((i for i, n in enumerate(graph.nodes) if id(n) not in done and is_too_large(graph, n)), None)
         if index is None:
             return
-        found = _best(graph, index)
+        first, found = _begin(graph, index)
         if found is None:
             done.add(id(graph.nodes[index]))  # the lowering will say why it cannot run
             continue
-        end, plan = found
+        index, (end, plan, _) = first, found
         names = {t.name for n in graph.nodes for t in n.outputs} | {t.name for t in graph.inputs}
         made = _rewrite(graph.nodes[index : end + 1], plan, names)
         done |= {id(n) for n in made}
@@ -79,7 +81,7 @@ def is_too_large(graph: Graph, node: Node) -> bool:
     """Whether a layer alone exceeds what the KPU takes."""
     if not can_tile(node) or node.op == "Concat":
         return False
-    if copies(node) * node.inputs[0].shape[1] > MAX_CHANNELS:
+    if copies(node) * node.inputs[0].shape[1] > MAX_CHANNELS and not is_depthwise(node):
         return False  # no tile helps: too many channels
     if node.op == "Elementwise":
         made = node.inputs[0].producer
@@ -108,8 +110,32 @@ def _alone(graph: Graph, node: Node) -> Maps:
 
 
 # -- which layers go together ---------------------------------------------------------------------------------------
-def _best(graph: Graph, start: int) -> tuple[int, Plan] | None:
-    """Return the last layer of the run from ``start`` that is best computed in tiles, and its tiles."""
+Run = tuple[int, Plan, float]
+"""The last layer of a run in tiles, its tiles, and the time from its first layer to the end of what can be tiled."""
+
+
+def _begin(graph: Graph, index: int) -> tuple[int, Run | None]:
+    """Return where the tiles begin that the layer at ``index`` is computed in: there, or a few layers before it.
+
+    Before a layer with few input channels there is less to cut.
+    """
+    best, found = index, _best(graph, index)
+    before = 0.0
+    for first in range(index - 1, max(-1, index - 1 - MOST_BEFORE), -1):
+        n = graph.nodes[first]
+        if found is None or not can_tile(n) or n.op == "Concat" or is_too_large(graph, n):
+            break
+        if n.op != "Elementwise" or n.inputs[0].producer is None:
+            sizes = {id(t): (t.shape[2], t.shape[3]) for t in n.inputs if not t.is_constant}
+            before += Maps([n], sizes).microseconds
+        earlier = _best(graph, first)
+        if earlier is not None and earlier[0] >= index and earlier[2] < before + found[2]:
+            best, found, before = first, earlier, 0.0
+    return best, found
+
+
+def _best(graph: Graph, start: int) -> Run | None:
+    """Return the run from ``start`` that is best computed in tiles."""
     nodes = graph.nodes
     last = start
     while last + 1 < len(nodes) and last - start < LONGEST_RUN and can_tile(nodes[last + 1]):
@@ -144,12 +170,12 @@ def _best(graph: Graph, start: int) -> tuple[int, Plan] | None:
         sizes = {id(t): (t.shape[2], t.shape[3]) for t in n.inputs if not t.is_constant}
         return Maps([n], sizes).microseconds + rest(i + 1)
 
-    end = best(start)[1]
+    us, end = best(start)
     if end < 0:
         ends = [e for e in range(start, last + 1) if tiled(start, e) is not None]
         end = ends[-1] if ends else -1
     plan = tiled(start, end) if end >= 0 else None
-    return (end, plan) if plan is not None else None
+    return (end, plan, us) if plan is not None else None
 
 
 def _has_one_exit(graph: Graph, run: list[Node]) -> bool:
@@ -207,9 +233,12 @@ def _plan(run: list[Node], rows: int, columns: int) -> Plan | None:
 
 def _transfer(inputs: list[Tensor], sizes: dict[int, Size], last: Node, result: Size) -> float:
     """Return the time to cut the inputs, and to put the result into its place and bring it back to AI RAM."""
-    there = sum(t.shape[1] * sizes[id(t)][0] * sizes[id(t)][1] for t in inputs)
+    there = 0.0
+    for t in inputs:
+        size = t.shape[1], *sizes[id(t)]
+        there += min(price.cpu_cut_us(0, size), price.kpu_rows_us(*size) if size[2] == t.shape[3] else float("inf"))
     back = last.output.shape[1] * result[0] * result[1]
-    ns = there * (price.COPY_NS + price.UPLOAD_NS) + back * (price.DOWNLOAD_NS + 2 * price.COPY_NS + price.UPLOAD_NS)
+    ns = 1000 * there + back * (price.DOWNLOAD_NS + 2 * price.COPY_NS + price.UPLOAD_NS)
     if is_depthwise(last) and max(last.attrs["strides"]) > 1:
         ns += 3 * back * price.DOWNLOAD_NS  # its stride is left to do
     return ns / 1000

@@ -6,30 +6,17 @@ after:  ``Concat(Depthwise(act(Conv(x, w[:48]))), Depthwise(act(Conv(x, w[48:]))
 Exact: depthwise channels do not mix. MobileNetV2 at 224x224 needs it at its first stride-2 block; each part then
 leaves only a quarter of its pixels behind.
 
-A depthwise kernel over 3x3 becomes a dense one over shifted copies of the map, so its weights and its time grow with
-the square of the channels: few channels in each part are faster, many parts are more layers. The price decides; where
-the weights would be too many, the layer stays whole (and runs on the CPU of V4 and V5).
+A depthwise kernel over 3x3 needs room for copies of a few channels as well (``lower.wide_depthwise``).
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
-from openkpu.estimate import price
 from openkpu.graph.ir import Graph, Node, Tensor
-from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS
+from openkpu.k210 import AI_RAM_BYTES
 from openkpu.kpu.fmap import FeatureMapLayout
-from openkpu.passes.tile_shapes import copies
-
-WIDE_STEP: Final = 8
-"""Channels of a part with a wide kernel: multiples of it fill the lines of AI RAM at any width."""
-WIDE_TAPS: Final = 9
-MOST_WIDE_PARTS: Final = 16
-"""Most parts of a wide layer: each is about ten KPU layers, which cost compile time and file size."""
-MOST_WIDE_WEIGHTS: Final = 512 << 10
-"""Most bytes of weights that a wide depthwise kernel may become."""
+from openkpu.passes.tile_shapes import room_for_copies
 
 
 def split_large_depthwise(graph: Graph) -> None:
@@ -94,43 +81,17 @@ def _is_depthwise(node: Node) -> bool:
 def _parts(conv: Node, node: Node) -> int:
     """Return into how many parts to split: 1 where everything fits; 0 where no number of parts helps."""
     _, channels, h, w = node.inputs[0].shape
-    if copies(node) * channels > MAX_CHANNELS:
-        return _wide_parts(conv, node)
+    beside = room_for_copies(node, (h, w))
     source = FeatureMapLayout(*conv.inputs[0].shape[1:]).bytes
     kept = FeatureMapLayout(*node.output.shape[1:]).bytes
     whole = FeatureMapLayout(channels, h, w).bytes
-    if 2 * whole <= AI_RAM_BYTES:
+    if 2 * whole + beside <= AI_RAM_BYTES:
         return 1
     for parts in range(2, channels // 4 + 1):
         share = FeatureMapLayout(-(-channels // parts), h, w).bytes
-        if source + 2 * share + kept <= AI_RAM_BYTES:
+        if source + 2 * share + kept + beside <= AI_RAM_BYTES:
             return parts
     return 0
-
-
-def _wide_parts(conv: Node, node: Node) -> int:
-    """Return the fastest number of parts of a wide depthwise layer; 0 if the CPU is faster or no part is allowed."""
-    _, channels, h, w = node.inputs[0].shape
-    maps = copies(node)
-    kernel = max(conv.inputs[1].shape[2:])
-    best = (price.FLOAT_MAC_NS * int(np.prod(node.output.shape)) * int(np.prod(node.inputs[1].shape[2:])) / 1000, 0)
-    for share in range(WIDE_STEP, MAX_CHANNELS // maps + 1, WIDE_STEP):
-        parts = -(-channels // share)
-        room = (
-            FeatureMapLayout(conv.inputs[0].shape[1], h, w).bytes
-            + FeatureMapLayout(maps * share + channels, h, w).bytes
-        )
-        if (
-            WIDE_TAPS * maps * share * channels > MOST_WIDE_WEIGHTS
-            or room > AI_RAM_BYTES
-            or not 2 <= parts <= MOST_WIDE_PARTS
-        ):
-            continue
-        first = price.kpu_layer_us(conv.inputs[0].shape[1], h, w, share, kernel=3 if kernel > 1 else 1, depthwise=False)
-        shift = price.kpu_layer_us(share, h, w, share, kernel=3, depthwise=True)
-        dense = price.kpu_layer_us(maps * share, h, w, share, kernel=3, depthwise=False)
-        best = min(best, (parts * (first + (maps - 1) * shift + dense), parts))
-    return best[1]
 
 
 def _slice(graph: Graph, node: Node, x: Tensor, channels: slice, made: list[Node]) -> Tensor:

@@ -16,6 +16,8 @@ from openkpu.k210 import AI_RAM_BYTES, MAX_HEIGHT, MAX_WIDTH, MIN_SIZE
 from openkpu.kpu.fmap import FeatureMapLayout
 
 WINDOWS: Final = ("Conv", "MaxPool", "AveragePool")
+FEWEST: Final = 8
+"""Channels at a time of a wide depthwise kernel; fewer are possible, but many more layers."""
 POINTWISE: Final = ("Elementwise", "Add", "Sub", "Mul")
 Size = tuple[int, int]
 
@@ -107,6 +109,7 @@ class Maps:
             self._keep(out, size)
             return
         w = window(n)
+        own = is_depthwise(n) and copies(n) == 1
         follows = n.op == "Conv" and w == Window() and not is_depthwise(n)
         if pending > 1 and not follows:
             size = (size[0] // pending, size[1] // pending)
@@ -123,9 +126,9 @@ class Maps:
         result = (size[0] // shrink, size[1] // shrink)
         self._check(i, n, sources, size, extra, result)
         self.microseconds += _time(n, size, extra)
-        if n.op in WINDOWS and shrink == 1 and max(w.stride) > 1 and not (is_depthwise(n) and w.stride == (2, 2)):
+        if n.op in WINDOWS and shrink == 1 and max(w.stride) > 1 and not (own and w.stride == (2, 2)):
             result = (max(1, size[0] // w.stride[0]), max(1, size[1] // w.stride[1]))
-        if is_depthwise(n) and w.stride == (2, 2):
+        if own and w.stride == (2, 2):
             self._pending[id(out)] = 2
         self._keep(out, result)
 
@@ -150,7 +153,10 @@ class Maps:
         alive = {k for k in self.sizes if self._last_reader.get(k, -1) >= i}
         need = FeatureMapLayout(n.output.shape[1], *result).bytes
         need += sum(FeatureMapLayout(self._channels[k], *self.sizes[k]).bytes for k in alive)
-        need += (extra - 1) * FeatureMapLayout(sources[0].shape[1], *size).bytes
+        if is_depthwise(n):
+            need += room_for_copies(n, size)
+        else:
+            need += (extra - 1) * FeatureMapLayout(sources[0].shape[1], *size).bytes
         if need > AI_RAM_BYTES:
             self.fits = False
             self.why = f"{need} bytes of feature maps, limit {AI_RAM_BYTES}"
@@ -168,10 +174,15 @@ def copies(n: Node) -> int:
     return max(down * across, 9 if max(w.dilation) > 1 else 1)
 
 
+def room_for_copies(n: Node, size: Size) -> int:
+    """Return the bytes of AI RAM that a depthwise kernel over 3x3 needs beside its maps: twice the copies of a part."""
+    return 2 * FeatureMapLayout(copies(n) * FEWEST, *size).bytes if copies(n) > 1 else 0
+
+
 def _inside(n: Node, w: Window) -> tuple[int, int]:
     """Return how many copies of a convolution's input lie side by side, and how much its stride shrinks the map."""
     extra, shrink = copies(n), 1
-    if w.stride == (2, 2) and not is_depthwise(n):
+    if w.stride == (2, 2) and (extra > 1 or not is_depthwise(n)):
         shrink = 2
         if w.kernel[0] > 1 and w.pads[0] == 0:
             extra *= 2  # odd rows need a copy that is shifted by one row
@@ -189,4 +200,7 @@ def _time(n: Node, size: Size, extra: int) -> float:
     if n.op == "Conv":
         kernel = 3 if max(n.inputs[1].shape[2:]) > 1 else 1
     own = is_depthwise(n) and extra == 1
+    if is_depthwise(n) and extra > 1:
+        part = price.wide_depthwise_in_four(2 * FEWEST, *size, copies(n))
+        return part.us * c / extra / (2 * FEWEST)
     return price.kpu_layer_us(c, *size, n.output.shape[1], kernel=kernel, depthwise=own)

@@ -14,7 +14,7 @@ from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Tensor
 from openkpu.lower.export import full_name, pre_name
 from openkpu.quantize import domains
-from openkpu.quantize.nodes import apply_taps, as_map, saturates
+from openkpu.quantize.nodes import apply_taps, as_map, inside, saturates
 from openkpu.quantize.params import QParams
 from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
@@ -88,12 +88,12 @@ def calibrate(
                 fix="check the model's weights, and mean and std of the input",
             )
         for key, t in own.items():
-            stats[key].add(values[full.get(key, t).name])
+            stats[key].add(inside(t.producer, values[full.get(key, t).name]))
         for n in curved:
-            pre_stats[id(n)].add(values[pre[id(n)].name])
+            pre_stats[id(n)].add(inside(n, values[pre[id(n)].name]))
         for n in convs:
             v = values[n.inputs[0].name]
-            v = as_map(n, v)
+            v = inside(n, as_map(n, v))
             means = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0)
             w, b = (np.asarray(t.data, np.float64) for t in n.inputs[1:])
             pre_means[id(n)].append(apply_taps(n, w, means) + b)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.ops import MOVEMENT, Domain, input_domain, makes_u8
 
-_INHERIT = ("CpuMaxPool", "CpuPad", "CpuResize", "CpuInterleave", "Reshape", "KpuConcat")
+_INHERIT = (
+    "KpuMove", "KpuRows", "CpuMaxPool", "CpuPad", "CpuResize", "CpuInterleave", "Reshape", "KpuConcat", "KpuSlice"
+)  # fmt: skip
 
 
 def inherits(node: Node) -> bool:
@@ -69,7 +71,7 @@ def origins(t: Tensor) -> list[Tensor]:
 def reaches_padding(t: Tensor, users: dict[int, list[Node]]) -> bool:
     """Whether a zero is ever put beside the values of ``t``: a 3x3 layer or a Pad, perhaps behind movements."""
     return any(
-        u.op in ("CpuPad", "TensorPad")
+        u.op in ("KpuMove", "CpuPad", "TensorPad")
         or (u.op == "KpuConv" and u.inputs[1].shape[2] == 3)
         or (inherits(u) and reaches_padding(u.output, users))
         for u in users.get(id(t), [])

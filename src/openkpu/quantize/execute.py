@@ -16,6 +16,7 @@ from openkpu.graph.ir import Node
 from openkpu.k210 import AI_RAM_BYTES
 from openkpu.kpu import engine, fmap
 from openkpu.kpu.layer import KpuLayer
+from openkpu.lower.byte_move import move
 
 Array = NDArray[Any]
 
@@ -73,8 +74,10 @@ def float_op(node: Node, inputs: list[Array]) -> Array:
 
 
 def u8_op(node: Node, x: NDArray[np.uint8], zero_point: int) -> NDArray[np.uint8]:
-    """Run a uint8 CPU operator on a batch (N, C, H, W)."""
+    """Run a uint8 operator of the CPU, or a move, on a batch (N, C, H, W)."""
     a = node.attrs
+    if node.op == "KpuMove":
+        return move(a, x, zero_point)
     if node.op == "CpuMaxPool":
         if tuple(a["kernel"]) == (1, 1) and min(a["origin"]) >= 0:
             (t, le), (sh, sw), (h, w) = a["origin"], a["stride"], a["size"]

@@ -37,6 +37,19 @@ def as_map(node: Node, x: Array) -> Array:
     return x[:, first : first + node.inputs[1].shape[1]].reshape(len(x), -1, 1, 1)
 
 
+def inside(node: Node | None, x: Array) -> Array:
+    """Return the part of a layer's input or output maps (N, C, H, W) that belongs to its picture; the rest is nobody's.
+
+    A vector, and what no layer made, is all picture.
+    """
+    picture = node.attrs.get("picture") if node is not None and node.op == "KpuConv" else None
+    if node is None or picture is None:
+        return x
+    top, left, height, width = picture
+    scale = x.shape[2] // node.output.shape[2]
+    return x[:, :, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+
+
 def make_table(fn: Expr, pin: QParams, pout: QParams) -> bytes:
     """Return the 256-entry table of a function between two uniform quantisations."""
     real = np.arange(256) * pin.scale[0] + pin.bias[0]

@@ -54,6 +54,10 @@ class QParams:
         shape = (1, -1, *[1] * (x.ndim - 2))
         return np.clip(np.rint((x - self.bias.reshape(shape)) / self.scale.reshape(shape)), 0, 255).astype(np.uint8)
 
+    def part(self, channels: slice) -> QParams:
+        """Describe some of the channels."""
+        return QParams(self.scale[channels], self.zero_point, self.offset[channels])
+
     @classmethod
     def side_by_side(cls, parts: list[QParams]) -> QParams:
         """Describe concatenated parts with one zero point; differences go to the offset."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.k210 import MIN_SIZE
+from openkpu.lower.byte_move import rows
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, fixed, ranges, search, weights
 from openkpu.quantize.calibration import Calibration, calibrate, real_input
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
-from openkpu.quantize.nodes import apply_taps, as_map, make_table, snr
+from openkpu.quantize.nodes import apply_taps, as_map, inside, make_table, snr
 from openkpu.quantize.params import QParams
 from openkpu.quantize.products import PICTURES, balance
 from openkpu.quantize.result import CLIPPING_HANDICAP_DB, SPREAD_HANDICAP_DB, Quantized, Way, handicap
@@ -176,7 +177,7 @@ class Quantizer:
             if node.op == "KpuConv":
                 x = as_u8(node.inputs[0])
                 x = as_map(node, x)
-                layer = self._layer(node, x[:run], c, pre_means[id(node)], result)
+                layer = self._layer(node, inside(node, x[:run]), c, pre_means[id(node)], result)
                 result.layers[id(node)] = layer
                 if node.attrs["vector"]:
                     padded = np.full((*x.shape[:2], 4, 4), result.params[id(node.inputs[0])].zero_point, np.uint8)
@@ -186,6 +187,12 @@ class Quantizer:
                     q[id(out)] = scratch.run(layer.layer, x)
             elif node.op == "KpuConcat":
                 q[id(out)] = np.concatenate([as_u8(t) for t in node.inputs], axis=1)
+            elif node.op == "KpuSlice":
+                first = node.attrs["first"]
+                q[id(out)] = as_u8(node.inputs[0])[:, first : first + node.attrs["count"]]
+            elif node.op == "KpuRows":
+                zero_point = result.params[id(node.inputs[0])].zero_point
+                q[id(out)] = rows(node.attrs, [as_u8(t) for t in node.inputs], zero_point)
             elif node.op == "CpuTable":
                 pin, pout = result.params[id(node.inputs[0])], result.params[id(out)]
                 table = make_table(node.attrs["fn"], pin, pout)
@@ -283,7 +290,7 @@ class Quantizer:
     def _correlation(node: Node, x: Array, zero_point: int, result: Quantized) -> Correlation:
         kernel, pool = node.inputs[1].shape[2], node.attrs["pool"]
         depthwise = node.attrs["depthwise"]
-        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0))
+        key = (id(node.inputs[0]), kernel, depthwise, pool, node.attrs.get("offset", 0), node.attrs.get("picture"))
         if key not in result.correlations:
             result.correlations[key] = correlation(x, kernel, zero_point, pool, depthwise, result.way.damping)
         return result.correlations[key]

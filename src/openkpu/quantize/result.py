@@ -58,7 +58,7 @@ class Quantized:
     layers: dict[int, QuantizedLayer] = field(default_factory=dict)
     params: dict[int, QParams] = field(default_factory=dict)
     tables: dict[int, bytes] = field(default_factory=dict)
-    correlations: dict[tuple[int, int, bool, str, int], Correlation] = field(default_factory=dict, repr=False)
+    correlations: dict[tuple[object, ...], Correlation] = field(default_factory=dict, repr=False)
     """Of the inputs, by tensor, kernel, depthwise, pooling and offset: the parts of a split layer share them."""
     weight_bits: int = 8
     compensated: bool = False

@@ -64,13 +64,16 @@ class Assignment:
         return 1.0 if free else way.spread
 
     def _readers(self, t: Tensor) -> list[Node]:
-        """Return the readers of a tensor; of a tile, those of the whole map."""
+        """Return the readers of a tensor, or of what it is moved to; of a tile, those of the whole map."""
         readers: list[Node] = []
         for u in self.users.get(id(t), []):
-            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat") else []
+            if u.op in ("KpuMove", "KpuRows"):
+                readers += self._readers(u.output)
+                continue
+            behind = self._readers(u.output) if u.op in ("CpuMaxPool", "TensorConcat", "KpuSlice") else []
             tiled = u.op == "TensorConcat" and u.attrs["tiles"]
             cut = u.op == "CpuMaxPool" and any(v.op == "TensorConcat" for v in self.users.get(id(u.output), []))
-            readers += behind if tiled or cut else [u]
+            readers += behind if tiled or cut or u.op == "KpuSlice" else [u]
         return readers
 
     @staticmethod
@@ -150,7 +153,9 @@ class Assignment:
         channel, with a second float map beside the first.
         """
         for node in self.graph.nodes:
-            if node.op != "TensorConcat" or not node.attrs["tiles"]:
+            if not (node.op == "KpuRows" or (node.op == "TensorConcat" and node.attrs["tiles"])):
+                continue
+            if len(node.inputs) == 1:
                 continue
             parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
             lowest = min(float((-result[i].zero_point * result[i].scale).min()) for i in parts)
@@ -172,6 +177,9 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
         return None
     if node.op == "KpuConcat":
         return QParams.side_by_side(source)
+    if node.op == "KpuSlice":
+        first = node.attrs["first"]
+        return source[0].part(slice(first, first + node.attrs["count"]))
     if node.op in MOVEMENT:
         return moved(source, node)
     if node.op == "CpuInterleave":

@@ -43,11 +43,13 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
                 _peak(report.main_peak, report.main_bound, MAIN_RAM_BYTES) if report.main_peak else "none",
             ),
             *_firmware(report),
+            *_streaming(report),
             ("accuracy", _accuracy(report)),
             ("ranges", report.way),
             *_search(report),
             *_weights(report),
             ("on the chip", _time(report)),
+            ("", (words.cpu_split(report.cpu_copies.us, report.cpu_operators.us, report.time.us), words.DIM)),
             ("compiled in", f"{report.seconds:.1f} s"),
         ]
     )
@@ -63,7 +65,7 @@ def show(report: Report, printer: Printer, *, output: str, notes: Sequence[str],
 
 def _peak(peak: int, bound: int, limit: int) -> list[Cell]:
     proof: Cell = (
-        ("optimal", words.GOOD) if peak <= bound else (f"no plan needs less than {words.size(bound)}", words.DIM)
+        ("optimal", words.GOOD) if peak <= bound else (f"{words.size(peak - bound)} over the least possible", words.DIM)
     )
     return [f"{words.size(peak)} ({words.percent(peak, limit)} of {words.size(limit)}), ", proof]
 
@@ -77,6 +79,17 @@ def _firmware(report: Report) -> list[tuple[str, list[Cell]]]:
         f"does not fit, {words.size(-left)} too much", words.WARN
     )  # fmt: skip
     return [("firmware", [f"{report.firmware}: ", fits])]
+
+
+def _streaming(report: Report) -> list[tuple[str, list[Cell]]]:
+    """Return the line about streaming, where main RAM cannot hold file and scratch."""
+    s = report.streaming
+    if s is None or (report.file_bytes + report.main_peak <= MAIN_RAM_BYTES and (report.firmware_bytes_left or 0) >= 0):
+        return []
+    if s.problem:
+        return [("from flash", [(f"not possible: {s.problem}", words.WARN)])]
+    one, two = (words.size(s.ram_bytes(dual=dual)) for dual in (False, True))
+    return [("from flash", [f"kpu.load_flash needs {one} of main RAM with one buffer, {two} with two"])]
 
 
 def _search(report: Report) -> list[tuple[str, list[Cell]]]:

@@ -85,6 +85,7 @@ def _card(p: Profile, printer: Printer) -> None:
                     words.GOOD if p.cpu_share <= 0.2 else words.WARN if p.cpu_share <= 0.5 else words.BAD,
                 ),
             ),
+            ("", (words.cpu_split(p.cpu_copies.us, p.cpu_operators.us, whole.us), words.DIM)),
             ("MACs", f"{words.count(p.macs)}, {p.macs / max(whole.us, 1e-9) / 1000:.1f} G/s"),
         ]
     )

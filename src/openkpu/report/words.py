@@ -145,3 +145,9 @@ def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
 def snr_style(db: float) -> str:
     """Colour of an SNR: good from 30 dB, doubtful from 20 dB."""
     return GOOD if db >= 30 else WARN if db >= 20 else BAD
+
+
+def cpu_split(copies_us: float, operators_us: float, whole_us: float) -> str:
+    """Say which of the CPU's work every model pays and which the model's design could change."""
+    copies, operators = percent(copies_us, whole_us), percent(operators_us, whole_us)
+    return f"{copies} input and output copies, {operators} operators on the CPU"

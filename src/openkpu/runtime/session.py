@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,10 +18,11 @@ from openkpu.kpu import reference
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import KpuLayer
 from openkpu.kpu.monitor import Monitor
-from openkpu.runtime import steps
+from openkpu.runtime import plan, steps
 from openkpu.runtime.checks import Checker, Finding
 from openkpu.runtime.memories import Engine, Rounding, get, put
 
+Run = Callable[[], object]
 Trace = Callable[[int, Step, NDArray[Any]], None]
 """``trace(index, step, array)`` gets a copy of each step's result, a KPU layer's as uint8 (c, h, w) from AI RAM."""
 
@@ -93,12 +95,19 @@ class Session:
             Memory.OUTPUT: np.zeros(program.output_bytes, np.uint8),
         }
         self._layers = {i: _layers(s) for i, s in enumerate(program.steps) if isinstance(s, KpuConv)}
-        self._bound = self._bind() if engine == "native" and not check else {}
+        self._steps: list[list[Run]] = []  # what runs each step, once somebody has watched
+        self._plan: plan.Plan | None = None  # what runs all steps, once nobody has
 
-    def _bind(self) -> dict[int, Callable[[], object]]:
-        """Step -> what runs it on these memories, for the steps that native kernels can do."""
-        found = {i: steps.bind(self, step, self.program.version) for i, step in enumerate(self.program.steps)}
-        return {i: run for i, run in found.items() if run is not None}
+    def _bind(self, index: int) -> list[Any]:
+        """What runs a step on these memories in turn: native operators, or functions."""
+        step = self.program.steps[index]
+        if not isinstance(step, KpuConv):
+            return steps.bind(self, step, self.program.version)
+        layers = self._layers[index]
+        return [
+            native.bound_layer(layer, self.ai, threads=self.threads, out=out)
+            for layer, out in zip(layers, self._outs(step, layers), strict=True)
+        ]
 
     def ram(self, memory: Memory) -> NDArray[np.uint8]:
         """Return a memory's bytes; not for AI RAM, whose operands have a layout of their own."""
@@ -107,22 +116,49 @@ class Session:
     def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
 
+        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined, and
+        the memories then need not hold the values in between afterwards (``plan`` says how).
+
         ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
         1 (batch) is accepted. ``InputError`` E420 (number), E421 (dtype), E422 (shape).
         """
         inputs = check_inputs(self.program, arrays)
-        self.ai.fill(self.fill)
-        self.main.fill(self.fill)
-        self._ram[Memory.OUTPUT].fill(self.fill)
+        watched = trace is not None or self.check or self.engine == "reference"
+        if not watched and self._plan is None:
+            self._plan = plan.build(self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))])
+        everything = [self.ai, self.main, self._ram[Memory.OUTPUT]]
+        for memory in everything if watched or self._plan is None else self._plan.filled:
+            memory.fill(self.fill)
         checker = Checker(self.program) if self.check else None
         for operand, array in zip(self.program.inputs, inputs, strict=True):
             put(self, operand, array)
+        if self._plan is not None and not watched:
+            for call in self._plan.calls:
+                call()
+        elif self.engine == "native" and trace is not None and not self.check:
+            self._run_watched(trace)
+        else:
+            self._run_checked(checker, trace)
+        if checker is not None:
+            checker.finish()
+            self.findings = checker.findings
+        return [get(self, operand).copy() for operand in self.program.outputs]
+
+    def _run_watched(self, trace: Trace) -> None:
+        """Run step by step, every step whole."""
+        if not self._steps:
+            self._steps = [[getattr(run, "run", run) for run in self._bind(i)] for i in range(len(self.program.steps))]
+        for index, (step, runs) in enumerate(zip(self.program.steps, self._steps, strict=True)):
+            for run in runs:
+                run()
+            trace(index, step, steps.result(self, step))
+
+    def _run_checked(self, checker: Checker | None, trace: Trace | None) -> None:
+        """Run step by step with the specification, or with the eyes of a checker."""
         for index, step in enumerate(self.program.steps):
             if checker is not None:
                 checker.before(index, step)
-            if (bound := self._bound.get(index)) is not None:
-                bound()
-            elif isinstance(step, KpuConv):
+            if isinstance(step, KpuConv):
                 monitor = Monitor() if checker is not None else None
                 self._run_kpu(index, step, monitor)
                 if checker is not None and monitor is not None:
@@ -133,28 +169,20 @@ class Session:
                 checker.after(index, step)
             if trace is not None:
                 trace(index, step, steps.result(self, step))
-        if checker is not None:
-            checker.finish()
-            self.findings = checker.findings
-        return [get(self, operand).copy() for operand in self.program.outputs]
 
     def _run_kpu(self, index: int, step: KpuConv, monitor: Monitor | None) -> None:
-        # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
         layers = self._layers[index]
-        outs: list[NDArray[np.uint8] | None] = [None] * len(layers)
-        if step.main_output is not None:
-            outs = list(get(self, step.main_output).reshape(len(layers), *step.layer.output_shape))
-        for layer, out in zip(layers, outs, strict=True):
-            if self.engine == "native":
-                native.run_layer(layer, self.ai, threads=self.threads, monitor=monitor, out=out)
-                if len(layers) == 1 and not self.check:
-                    run = native.bound_layer(layer, self.ai, threads=self.threads, out=out)
-                    if run is not None:
-                        self._bound[index] = run
-                continue
+        for layer, out in zip(layers, self._outs(step, layers), strict=True):
             dense = reference.run_layer(layer, self.ai, monitor=monitor)
             if out is not None:
                 out[:] = dense
+
+    def _outs(self, step: KpuConv, layers: tuple[KpuLayer, ...]) -> list[NDArray[np.uint8] | None]:
+        """Where each picture's result goes in main RAM."""
+        # The DMA writes ceil(n / 8) * 8 bytes of main RAM; the tail bytes are undefined and stay as they are here.
+        if step.main_output is None:
+            return [None] * len(layers)
+        return list(get(self, step.main_output).reshape(len(layers), *step.layer.output_shape))
 
 
 def _layers(step: KpuConv) -> tuple[KpuLayer, ...]:

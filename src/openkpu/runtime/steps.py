@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -43,13 +43,14 @@ def run_cpu(m: Memories, step: p.Step, version: int) -> None:
     table(version)[type(step)](m, step)
 
 
-def bind(m: Memories, step: p.Step, version: int) -> Callable[[], object] | None:
-    """Return what runs a CPU step on these memories by native kernels, with its arrays bound; None without any."""
-    if version == 5 and not isinstance(step, p.KpuConv):
+def bind(m: Memories, step: p.Step, version: int) -> list[Any]:
+    """Return what runs a CPU step on these memories in turn: native operators, or a function of no arguments."""
+    if version == 5:
         from openkpu.runtime import v5_native
 
-        return v5_native.bind(m, step)
-    return None
+        if (operators := v5_native.operators(m, step)) is not None:
+            return operators
+    return [partial(run_cpu, m, step, version)]
 
 
 def result(m: Memories, step: p.Step) -> NDArray[Any]:

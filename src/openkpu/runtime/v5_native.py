@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -27,11 +26,10 @@ from openkpu.runtime.memories import Memories, get
 from openkpu.runtime.v5_steps import dequantize_numbers, quantize_numbers
 
 Array = NDArray[Any]
-Run = Callable[[], object]
 
 
 @functools.cache
-def _native() -> ModuleType | None:
+def kernels() -> ModuleType | None:
     """The kernels, or None where they are not built."""
     try:
         module: ModuleType = importlib.import_module("openkpu._native").bound
@@ -40,22 +38,13 @@ def _native() -> ModuleType | None:
     return module
 
 
-def bind(m: Memories, step: p.Step) -> Run | None:
-    """Return what runs the step on these memories; None where the NumPy operator has to."""
-    native = _native()
+def operators(m: Memories, step: p.Step) -> list[Any] | None:
+    """Return the native operators that run the step on these memories; None where the NumPy operator has to."""
+    native = kernels()
     make = _MAKERS.get(type(step))
     if native is None or make is None or _overlap(step):
         return None
-    operators = make(native, m, step)
-    if not operators:
-        return None
-    runs = [op.run for op in operators]
-    return runs[0] if len(runs) == 1 else partial(_all, runs)
-
-
-def _all(runs: list[Run]) -> None:
-    for run in runs:
-        run()
+    return make(native, m, step) or None
 
 
 def _overlap(step: p.Step) -> bool:
@@ -76,7 +65,7 @@ def _overlap(step: p.Step) -> bool:
 _ELEMENTWISE: Final = (o.Binary, o.CopyTensor, p.Requantize)
 
 
-def _maps(m: Memories, operand: Operand) -> list[tuple[Array, slice]]:
+def feature_maps(m: Memories, operand: Operand) -> list[tuple[Array, slice]]:
     """Views of a feature map in AI RAM as (groups, channels of one, h, w), each with its slice of dense channels."""
     *batch, c, h, w = operand.shape
     lay = FeatureMapLayout(c, h, w)
@@ -99,7 +88,7 @@ def _move(native: ModuleType, m: Memories, s: Any) -> list[Any]:
     _, _, h, w = (1, *outside.shape)[-4:]
     channels = get(m, outside).reshape(-1, h, w)
     copies = []
-    for view, which in _maps(m, inside):
+    for view, which in feature_maps(m, inside):
         part = channels[which].reshape(view.shape)
         copies.append(native.copy(part, view) if upload else native.copy(view, part))
     return copies

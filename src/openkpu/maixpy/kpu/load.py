@@ -7,10 +7,11 @@ import itertools
 from typing import Any, Final, NoReturn
 
 from openkpu.board import cost, model_file
-from openkpu.board.budget import STREAM_BODY_LIMIT, ModelCost, Stream
+from openkpu.board.budget import ModelCost, Stream
 from openkpu.board.device import Device
 from openkpu.board.model_file import LoadFault, ModelFile
 from openkpu.errors import BoardError
+from openkpu.kmodel.streaming import BODY_LIMIT, TABLES_BYTES, most_layers
 from openkpu.maixpy.kpu import codes
 from openkpu.maixpy.kpu.net import Handle, Yolo, kpu_net, times_of
 from openkpu.maixpy.kpu.outline import outline
@@ -56,18 +57,31 @@ class Loader:
         where = f"kpu.load_flash({address:#x}, {dual}, {batch}, {speed})"
         try:
             file = model_file.from_swapped(d.flash.read, address, v4=d.firmware.v4)
+            most = most_layers(file.output_count)
+            if len(file.layers) > most:
+                d.halt(
+                    BoardError(
+                        "E295",
+                        "the model has too many layers to be streamed from flash",
+                        where=where,
+                        why=f"load_flash reads {TABLES_BYTES:,} bytes to find the layers, which has room for {most} of "
+                        f"them; this model has {len(file.layers)}, and the loader takes the rest from whatever lies "
+                        "behind its buffer",
+                        fix="Use kpu.load, or a model with fewer layers.",
+                    )
+                )
             d.print(f"SPI freq {speed} Hz\r\n")
             handle = self._place(file, f"flash {address:#x}, streamed", "dual" if dual else "single")
         except LoadFault as fault:
             raise self._fault("load_flash", fault, where) from None
-        if file.largest_body > STREAM_BODY_LIMIT:
+        if file.largest_body > BODY_LIMIT:
             d.halt(
                 BoardError(
                     "E621",
                     "a layer is too large to be streamed from flash",
                     where=where,
                     why=f"its body has {file.largest_body:,} bytes; load_flash is documented for bodies up to "
-                    f"{STREAM_BODY_LIMIT:,}",
+                    f"{BODY_LIMIT:,}",
                     fix="Split the layer, or use kpu.load.",
                 )
             )

@@ -27,8 +27,8 @@ from openkpu.lower.view import View
 
 HALF_SQUARE: Final = Expr("Square", (Expr("Max", (X, const(0))),))
 """``relu(x)^2``."""
-MOST: Final = MAX_CHANNELS // 4
-"""Channels whose four terms one layer reads."""
+MOST: Final = 64
+"""Channels that are multiplied in one go: the weights of the squares, mostly zeros, grow with their square."""
 
 
 def lower_mul(ctx: Context, node: Node) -> None:
@@ -96,19 +96,11 @@ def _terms(ctx: Context, v: View, other: Tensor, stem: str) -> tuple[View, list[
     parts: list[tuple[Tensor, range]] = []
     for start in range(0, c, MOST):
         taken = range(start, min(start + MOST, c))
-        if c > MOST:
-            both = ctx.concat([_pick(ctx, t, taken, f"{stem}.part{start}") for t in (x, other)], f"{stem}.both")
-        else:
-            both = ctx.concat([x, other], f"{stem}.both")
+        counts = [MOST if taken.stop < c else t.shape[1] - start for t in (x, other)]
+        sides = [ctx.channels(t, start, n, f"{stem}.part{start}") for t, n in zip((x, other), counts, strict=True)]
+        both = ctx.concat(sides, f"{stem}.both")
         parts.append((_squares(ctx, both, len(taken), f"{stem}.{start}"), taken))
     return v, parts
-
-
-def _pick(ctx: Context, t: Tensor, taken: range, stem: str) -> Tensor:
-    n = len(taken) + -len(taken) % View.whole(t).layout.group
-    w = np.zeros((n, t.shape[1], 1, 1), np.float32)
-    w[range(len(taken)), list(taken)] = 1
-    return ctx.kpu_conv(t, w, np.zeros(n, np.float32), stem)
 
 
 def _squares(ctx: Context, both: Tensor, c: int, stem: str) -> Tensor:

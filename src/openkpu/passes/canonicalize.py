@@ -18,6 +18,7 @@ from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
 from openkpu.passes.gather_pixels import gather_pixels
+from openkpu.passes.matmul_as_conv import matmul_as_conv
 from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.shuffles import write_out_shuffles
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
@@ -29,6 +30,7 @@ from openkpu.passes.write_out_norms import write_out_norms
 PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     planar_layout,
     fold_transpose,
+    matmul_as_conv,
     gather_pixels,
     expand_conv_transpose,
     write_out_shuffles,

@@ -12,7 +12,7 @@ from openkpu.compiler import compile
 from openkpu.errors import UnsupportedError
 from openkpu.float.export import to_onnx
 from openkpu.lower.lower import lower
-from openkpu.lower.target import V3, V4
+from openkpu.lower.target import V3, V4, V5
 from openkpu.passes import canonicalize
 from openkpu.quantize.products import balance, products
 
@@ -152,3 +152,21 @@ def test_small_maps_get_a_frame(gate):
     t = b.max_pool(b.conv(b.x, 8, 3), 6, 6)
     y = gated(b, t, 8) if gate else b.binary("Mul", t, b.relu(b.conv(t, 8, 3)))
     lowered_equals_source(b.graph(b.conv(b.relu(b.conv(y, 8, 3)), 4, 1)), target=V3)
+
+
+@pytest.mark.parametrize("version", [V4, V5])
+def test_v4_and_v5_choose_by_price(version):
+    def ops(h, outputs):
+        b = Builder(1, 3, h, h)
+        y = b.binary("Mul", b.conv(b.x, 8, 3), b.relu(b.conv(b.x, 8, 3)))
+        graph = b.graph(y if outputs else b.conv(y, 4, 1))
+        canonicalize.run(graph)
+        return [n.op for n in lower(graph, target=version)[0].nodes]
+
+    assert "TensorBinary" not in ops(32, False)
+    assert "TensorBinary" in ops(32, True)  # floats read it: the CPU's product is rounded once less
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_v5_means_the_same(name):
+    lowered_equals_source(graph_of((1, 3, 24, 24), MODELS[name]), target=V5)

@@ -1,9 +1,12 @@
-"""Mul of two maps, or of a map and a number for each channel or pixel, as KPU layers: for V3, which has no product.
+"""Mul of two maps, or of a map and a number for each channel or pixel, as KPU layers.
 
 ``a * b = ((p a + b / p)^2 - (p a - b / p)^2) / 4`` for any p: two layers over both maps side by side, whose activation
 is the square, and a 1x1 convolution that takes the difference. A square falls and rises, for which the chip has no good
 table, so each becomes two channels, ``relu(v)^2`` and ``relu(-v)^2``. A linear 1x1 convolution behind the product takes
 the difference in. Gates of squeeze-and-excite are spread over a map by the runtime's resize.
+
+V3 has no product at all. V4 and V5 multiply on the CPU, V4 in whole numbers, V5 in float; there the KPU takes over
+where that is estimated to cost less than half, since the squares round once more.
 
 Which p gives the least rounding follows from the ranges: ``quantize.products`` sets it before calibration.
 """
@@ -18,23 +21,27 @@ from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
 from openkpu.graph.elementwise import Expr, X, const
 from openkpu.graph.ir import Node, Tensor
-from openkpu.k210 import MAX_CHANNELS, MIN_SIZE
+from openkpu.k210 import AI_RAM_BYTES, MAX_CHANNELS, MIN_SIZE
+from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.lower import decide
 from openkpu.lower.context import Context
 from openkpu.lower.conv import lower_conv
+from openkpu.lower.ops import makes_u8
 from openkpu.lower.tail import follow
 from openkpu.lower.view import View
 
 HALF_SQUARE: Final = Expr("Square", (Expr("Max", (X, const(0))),))
 """``relu(x)^2``."""
+ROOM: Final = 0.7
+"""The share of AI RAM that operands and squares together may take where the CPU could multiply too."""
+READERS: Final = ("Conv", "Add", "Sub", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Elementwise", "Mul")
+"""Operators that read a product on the KPU."""
 MOST: Final = 64
 """Channels that are multiplied in one go: the weights of the squares, mostly zeros, grow with their square."""
 
 
 def lower_mul(ctx: Context, node: Node) -> None:
-    """Lower Mul of computed tensors for V3; other versions multiply on the CPU, in whole numbers or floats."""
-    if ctx.target.has("Mul"):
-        raise _refused(node, "the KPU adds up; it has no product")
+    """Lower Mul of computed tensors; what V4 and V5 multiply at less cost on the CPU is refused here."""
     a, b = node.inputs
     if a.is_constant or b.is_constant:
         raise _refused(node, "V3 multiplies by constants of one number for each channel only")
@@ -46,12 +53,43 @@ def lower_mul(ctx: Context, node: Node) -> None:
     full = (1,) * (4 - len(b.shape)) + b.shape
     if full not in ((1, c, h, w), (1, c, 1, 1), (1, 1, h, w)) or (len(b.shape) != 4 and full != (1, c, 1, 1)):
         raise _refused(node, f"{_dims(b)} is neither a map, a number for each channel nor one for each pixel")
+    if ctx.target.has("Mul") and not _worth_it(ctx, node, a, b, full):
+        raise _refused(node, "the CPU multiplies it at about the same cost")
     before = ctx.spent
     first, second = _operands(ctx, node, a, b, full)
     view, terms = _terms(ctx, first, second, node.output.name)
     _difference(ctx, node, view, terms)
     how = "the difference of two squares, each the activation of a 1x1 convolution over both maps"
     decide.kpu_rewrite(ctx, node, how, ctx.spent - before)
+
+
+def _worth_it(ctx: Context, node: Node, a: Tensor, b: Tensor, full: tuple[int, ...]) -> bool:
+    """Whether the KPU costs less than half of what the CPU does: maps that are on the KPU, for readers on the KPU."""
+    _, c, h, w = a.shape
+    spread = full[2:] == (1, 1)
+    readers = ctx.users.get(id(node.output), [])
+    if ctx.source.is_output(node.output) or not all(r.op in READERS for r in readers):
+        return False
+    values = [ctx.values[id(t)] for t in ((a,) if spread else (a, b))]
+    made = [v.tensor.producer if isinstance(v, View) else None for v in values]
+    if not all(p is not None and makes_u8(p) for p in made):
+        return False
+    maps = 6 * FeatureMapLayout(c, max(h, MIN_SIZE), max(w, MIN_SIZE)).bytes
+    if maps > ROOM * AI_RAM_BYTES:
+        return False
+    r, version, n = ctx.rates, ctx.target.version, c * h * w
+    if version == 4:
+        each = (r.quantized_broadcast if spread else r.quantized_add).ns
+    else:
+        each = (2 - spread) * r.dequantize.ns + (r.broadcast if spread else r.binary).ns + r.quantize.ns
+    moved = (2 - spread) * r.download.ns + price.upload_ns(w, version)
+    on_cpu = n * (each + moved) / 1000
+    part = min(c, MOST)
+    squares = price.kpu_layer_us(2 * part, h, w, 2 * part, kernel=1, depthwise=False, version=version)
+    last = price.kpu_layer_us(min(4 * c, MAX_CHANNELS), h, w, c, kernel=1, depthwise=False, version=version)
+    on_kpu = 4 * squares * -(-c // part) + last  # a copy of each operand at worst
+    on_kpu += n * (r.resize.ns + price.upload_ns(w, version)) / 1000 if spread else 0.0
+    return 2 * on_kpu <= on_cpu
 
 
 def _operands(ctx: Context, node: Node, a: Tensor, b: Tensor, full: tuple[int, ...]) -> tuple[View, Tensor]:

@@ -54,6 +54,8 @@ class Context:
     """Convolutions that a following Add may take in, by the id of their output."""
     names: set[str] = field(default_factory=set)
     exact: dict[tuple[int, ...], View] = field(default_factory=dict)
+    kept: list[Tensor] = field(default_factory=list)
+    """Source tensors that a rewrite made, so that their ids stay theirs."""
     origin: tuple[str, ...] = ()
     spent: float = 0.0
     room: int = 0

@@ -28,6 +28,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_pool
+from openkpu.lower.product import lower_mul
 from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
@@ -70,6 +71,7 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "GlobalAveragePool": lower_global_average_pool,
     "Add": lower_add,
     "Sub": lower_add,
+    "Mul": lower_mul,
     "Concat": lower_concat,
     "Reshape": lower_reshape,
     "Transpose": lower_transpose,
@@ -89,8 +91,7 @@ SCRATCH_BYTES: Final = 1 << 20
 """What main RAM keeps free of weights."""
 
 WAYS_ROUND: Final = {
-    "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
-    "Mul": "leave squeeze-and-excite out of the model",
+    "ConvTranspose": "export it with constant weights",
     "ArgMax": "end the model before it and take the position in the script",
     "ArgMin": "end the model before it and take the position in the script",
 }

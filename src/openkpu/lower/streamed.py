@@ -18,7 +18,7 @@ LEAST_SCRATCH: Final = 256 << 10
 PRICES: Final = (0.0, 20.0, 50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 1000.0)
 """What a layer less is worth, in microseconds: tried from the least on."""
 _NO_CODE: Final = ("Reshape", "KpuConcat", "KpuSlice")
-_STEPS: Final = {"CpuPad": 4, "KpuMove": 3}
+_STEPS: Final = {"CpuPad": 4, "CpuInterleave": 5, "KpuMove": 3}
 
 
 def lower_to_fit(

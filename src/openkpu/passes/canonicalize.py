@@ -19,6 +19,8 @@ from openkpu.passes.fold_channel_affine import fold_channel_affine
 from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
+from openkpu.passes.gather_pixels import gather_pixels
+from openkpu.passes.matmul_as_conv import matmul_as_conv
 from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.shuffles import write_out_shuffles
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
@@ -30,6 +32,8 @@ from openkpu.passes.write_out_norms import write_out_norms
 PASSES: Final[tuple[Callable[..., None], ...]] = (
     planar_layout,
     fold_transpose,
+    matmul_as_conv,
+    gather_pixels,
     expand_conv_transpose,
     write_out_shuffles,
     write_out_norms,

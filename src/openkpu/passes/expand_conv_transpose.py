@@ -46,7 +46,9 @@ def _expanded_us(node: Node) -> float:
     k = node.inputs[1].shape[2:]
     kernel = 1 if (k[0], k[1]) == (sy, sx) and not any(node.attrs["pads"]) else 3
     wide = sy * sx * out.shape[1]
-    conv = price.kpu_layer_us(*x.shape[1:], wide, kernel=kernel, depthwise=False, version=HAS_OPERATOR)
+    conv = price.kpu_layer_us(
+        x.shape[1], x.shape[2], x.shape[3], wide, kernel=kernel, depthwise=False, version=HAS_OPERATOR
+    )
     return conv + price.shuffle_us(out.shape[1:], version=HAS_OPERATOR)
 
 

@@ -105,7 +105,7 @@ def run_pictures(
 def bound_layer(
     layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, out: NDArray[np.uint8] | None = None
 ) -> Any:
-    """Return what runs a layer on these arrays, as often as wanted and without checks: a native operator, or a function.
+    """Return what runs a layer on these arrays as often as wanted, without checks: a native operator, or a function.
 
     Raises as ``run_layer`` does.
     """

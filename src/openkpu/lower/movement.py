@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
+from openkpu.graph.basic import basic
 from openkpu.graph.elementwise import X
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower import decide
-from openkpu.lower.context import Context
+from openkpu.lower.context import Context, Value
 from openkpu.lower.dense import emit_function
+from openkpu.lower.tensor import float_function
 from openkpu.lower.view import View
 
 MOST_SOFTMAX_VECTORS = 64
+AVERAGES = ("GlobalAveragePool", "ReduceMean", "ReduceSum")
+INTERLEAVED: Final[dict[tuple[int, ...], tuple[str, int]]] = {
+    (0, 3, 4, 1, 5, 2): ("DCR", 1),
+    (0, 1, 4, 2, 5, 3): ("CRD", 2),
+}
+"""Orders that put channels between the pixels: the order of the channels, and where the block sizes are."""
 
 
 def lower_reshape(ctx: Context, node: Node) -> None:
@@ -33,7 +43,10 @@ def lower_reshape(ctx: Context, node: Node) -> None:
 
 
 def lower_transpose(ctx: Context, node: Node) -> None:
-    """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape."""
+    """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape.
+
+    Channels between the pixels (DepthToSpace, transposed convolutions) are copies and a Flatten in V3.
+    """
     x = ctx.shaped(node.inputs[0])
     perm = tuple(node.attrs["perm"])
     shape = node.inputs[0].shape
@@ -49,6 +62,9 @@ def lower_transpose(ctx: Context, node: Node) -> None:
         ctx.spent += us
         decide.on_cpu(ctx, node, "the runtime reorders CHW to HWC on the CPU", "", us, expected=True)
         return
+    if ctx.target.version == 3 and perm in INTERLEAVED:
+        _interleave(ctx, node, x, perm)
+        return
     raise UnsupportedError(
         "E217",
         f"Transpose with order {perm}",
@@ -56,6 +72,19 @@ def lower_transpose(ctx: Context, node: Node) -> None:
         why=f"kmodel V3 can turn (1, C, H, W) into (1, H, W, C) only; this is {'x'.join(map(str, shape))}",
         fix="remove the transpose, or end the model before it (outputs=[...])",
     )
+
+
+def _interleave(ctx: Context, node: Node, x: Tensor, perm: tuple[int, ...]) -> None:
+    order, at = INTERLEAVED[perm]
+    blocks = (x.shape[at], x.shape[at + 1])
+    attrs = {"perm": perm, "blocks": blocks, "order": order}
+    ctx.values[id(node.output)] = ctx.emit("CpuInterleave", [x], node.output.shape, node.output.name, **attrs)
+    r = ctx.rates
+    each = r.dequantize.ns + r.transpose.ns + r.quantize.ns if blocks[1] > 1 else 0.0
+    us = int(np.prod(x.shape)) * (each + 2 * r.copy.ns) / 1000
+    ctx.spent += us
+    why = "channels are put between the pixels by copies and the runtime's reordering, on the CPU"
+    decide.on_cpu(ctx, node, why, "use nearest-neighbour Resize and a 3x3 convolution", us)
 
 
 def lower_pad(ctx: Context, node: Node) -> None:
@@ -147,6 +176,20 @@ def lower_softmax(ctx: Context, node: Node) -> None:
     decide.on_cpu(ctx, node, "softmax runs on the CPU, in float", "", us, expected=True)
 
 
+def _stays_float(ctx: Context, node: Node, v: Value) -> bool:
+    """Whether a function of differences, products and the like is only averaged: as in the variance of a map."""
+    made = v.tensor.producer if isinstance(v, View) and v.is_whole else None
+    if (
+        made is None
+        or made.op != "TensorBinary"
+        or not ctx.target.has("Elementwise")
+        or basic(node.attrs["fn"]) is None
+    ):
+        return False
+    readers = ctx.users.get(id(node.output), [])
+    return not ctx.source.is_output(node.output) and all(r.op in AVERAGES for r in readers)
+
+
 def lower_elementwise(ctx: Context, node: Node) -> None:
     """A function that no layer took in: a 1x1 depthwise KPU layer on a map, the CPU on anything else."""
     before = ctx.spent
@@ -154,6 +197,10 @@ def lower_elementwise(ctx: Context, node: Node) -> None:
     v = ctx.values[id(node.inputs[0])]
     if fn == X:
         ctx.values[id(node.output)] = v
+        return
+    if _stays_float(ctx, node, v):
+        float_function(ctx, node)
+        decide.on_cpu(ctx, node, "a function between operators on floats", "", ctx.spent - before, expected=True)
         return
     if isinstance(v, Tensor) or min(v.physical) < MIN_SIZE:
         t: Tensor = ctx.flat(node.inputs[0])

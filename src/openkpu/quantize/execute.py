@@ -77,6 +77,8 @@ def u8_op(node: Node, x: NDArray[np.uint8], zero_point: int) -> NDArray[np.uint8
             (t, le), (sh, sw), (h, w) = a["origin"], a["stride"], a["size"]
             return np.ascontiguousarray(x[:, :, t : t + sh * (h - 1) + 1 : sh, le : le + sw * (w - 1) + 1 : sw])
         return _maximum(x, a["kernel"], a["stride"], a["origin"], a["size"])
+    if node.op == "CpuInterleave":
+        return np.ascontiguousarray(x.transpose(a["perm"]))
     if node.op == "CpuPad":
         t, le, b, r = a["pads"]
         return np.pad(x, ((0, 0), (0, 0), (t, b), (le, r)), constant_values=zero_point)

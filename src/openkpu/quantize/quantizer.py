@@ -20,11 +20,12 @@ from openkpu.lower.byte_move import rows
 from openkpu.lower.ops import makes_u8
 from openkpu.quantize import domains, fixed, ranges, search, weights
 from openkpu.quantize.activation_table import Met
-from openkpu.quantize.calibration import CORRECTION_PICTURES, Calibration, calibrate
+from openkpu.quantize.calibration import CORRECTION_PICTURES, Calibration, calibrate, real_input
 from openkpu.quantize.execute import Scratch, float_op, u8_op
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, fine_scales, layer_spec, make_layer
 from openkpu.quantize.nodes import as_map, inside, make_table, reading, snr
 from openkpu.quantize.params import QParams
+from openkpu.quantize.products import PICTURES, balance
 from openkpu.quantize.result import CLIPPING_HANDICAP_DB, SPREAD_HANDICAP_DB, Quantized, Way, handicap
 from openkpu.quantize.rounding import Correlation, compensated, correlation
 from openkpu.quantize.search import Search
@@ -73,6 +74,7 @@ class Quantizer:
 
     def calibrate(self, samples: Sequence[Array]) -> Calibration:
         """Run the float graph on the samples (uint8 pictures (C, H, W), or float32 inputs)."""
+        balance(self.graph, [real_input(self.graph, self.input_params, s) for s in samples[:PICTURES]])
         return calibrate(
             self.graph,
             self.quantized,

@@ -116,8 +116,8 @@ class Session:
     def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
 
-        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined, and
-        the memories then need not hold the values in between afterwards (``plan`` says how).
+        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined,
+        and the memories then need not hold the values in between afterwards (``plan`` says how).
 
         ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
         1 (batch) is accepted. ``InputError`` E420 (number), E421 (dtype), E422 (shape).

@@ -14,6 +14,7 @@ from openkpu.compiled import Compiled, Report, make_report, result_warnings
 from openkpu.errors import InputError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, text
+from openkpu.k210 import MAIN_RAM_BYTES
 from openkpu.kmodel.firmware import Firmware, choose_version
 from openkpu.kmodel.firmware import find as find_firmware
 from openkpu.kmodel.streaming import most_layers

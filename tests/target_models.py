@@ -56,10 +56,24 @@ def attention(b):
     return b.op("MatMul", [b.softmax(scores, 2), t], (1, 4, 64))
 
 
+def variance(b):
+    """A map freed of its mean, over the root of its variance."""
+    t = b.conv(b.x, 4, 3)
+    d = b.binary("Sub", t, b.gap(t))
+    spread = b.unary("Sqrt", b.add(b.gap(b.binary("Mul", d, d)), b.const(np.float32(1e-3))))
+    return b.conv(b.binary("Div", d, spread), 4, 3)
+
+
 def shuffle(b):
     t = b.relu(b.conv(b.x, 8, 3))
     t = b.reshape(t, 1, 2, 4, 8, 8)
     return b.conv(b.reshape(b.transpose(t, 0, 2, 1, 3, 4), 1, 8, 8, 8), 4, 3)
+
+
+def reorg(b):
+    """Blocks of 2x2 pixels become channels."""
+    t = b.reshape(b.relu(b.conv(b.x, 8, 3)), 1, 8, 4, 2, 4, 2)
+    return b.conv(b.reshape(b.transpose(t, 0, 3, 5, 1, 2, 4), 1, 32, 4, 4), 4, 3)
 
 
 def interleaved(b, mode="DCR"):
@@ -108,7 +122,9 @@ MODELS = {
     "a map backwards": backwards,
     "every second pixel of the input": focus,
     "matrix products": attention,
+    "variance": variance,
     "shuffled channels": shuffle,
+    "blocks as channels": reorg,
     "NHWC in the middle": lambda b: b.transpose(b.transpose(b.conv(b.x, 4, 3), 0, 2, 3, 1), 0, 3, 2, 1),
     "softmax over channels": lambda b: b.softmax(b.conv(b.x, 5, 1), 1),
     "softmax over rows": lambda b: b.softmax(b.conv(b.x, 5, 1), 2),
@@ -135,10 +151,16 @@ MODELS = {
     "a long function of floats": lambda b: b.unary(
         "Tanh", b.unary("Softplus", b.binary("Mul", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)))
     ),
-    "a wide depthwise kernel": lambda b: b.depthwise(b.conv(b.x, 256, 1), 7),
+    "a wide kernel over many channels": lambda b: b.conv(b.conv(b.x, 200, 1), 4, 5),
     "most of floats": lambda b: b.max_pool(b.binary("Mul", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)), 3, 1, (1, 1, 1, 1)),
 }
 ONLY = {
+    "powers": (
+        V5,
+        lambda b: b.binary(
+            "Pow", b.unary("Sigmoid", b.conv(b.x, 4, 3)), b.const(np.linspace(0.5, 2, 4).reshape(1, 4, 1, 1))
+        ),
+    ),
     "bilinear, half pixel": (
         V5,
         lambda b: b.op(
@@ -153,6 +175,8 @@ ONLY |= {
 EVERYWHERE = (
     "most of floats",
     "padded channels",
+    "channels of a map",
+    "shuffled channels",
     "mean over channels",
     "maximum over channels and rows",
     "minimum over columns",

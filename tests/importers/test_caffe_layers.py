@@ -148,6 +148,12 @@ def test_factors_of_a_second_bottom(tmp_path: Path) -> None:
     agrees(tmp_path, text + layer("Axpy", bottom="m x x"), X * mean + X)
 
 
+def near(v: np.ndarray) -> np.ndarray:
+    """Each channel with its neighbours added."""
+    wide = np.pad(v, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    return wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+
+
 FUNCTIONS: list[tuple[str, str, Callable[[np.ndarray], np.ndarray]]] = [
     ("ReLU", "", lambda v: np.maximum(v, 0)),
     ("ReLU", "relu_param { negative_slope: 0.1 }", lambda v: np.where(v > 0, v, v * 0.1)),
@@ -176,6 +182,7 @@ FUNCTIONS: list[tuple[str, str, Callable[[np.ndarray], np.ndarray]]] = [
     ("Tile", "tile_param { axis: 1 tiles: 3 }", lambda v: np.tile(v, (1, 3, 1, 1))),
     ("Reduction", "reduction_param { operation: MEAN axis: 1 coeff: 2 }", lambda v: 2 * v.mean((1, 2, 3))),
     ("ArgMax", "argmax_param { axis: 1 }", lambda v: v.argmax(1)[:, None]),
+    ("LRN", "lrn_param { local_size: 3 alpha: 0.6 beta: 0.5 k: 2 }", lambda v: v * (2 + 0.2 * near(v**2)) ** -0.5),
     ("Interp", "interp_param { height: 13 width: 11 }", lambda v: ref.resize(
         v.transpose(0, 2, 3, 1), (13, 11), linear=True, align=True, half=False).transpose(0, 3, 1, 2)),
 ]  # fmt: skip

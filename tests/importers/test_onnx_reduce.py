@@ -34,6 +34,15 @@ def test_over_any_axes(op: str, opset: int) -> None:
             assert reduction(op, axes, keep, opset) == [op]
 
 
+@pytest.mark.parametrize("axes", [[1], [2, 3], None])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_logarithms_of_sums(axes: list[int] | None, keep: int) -> None:
+    at = {} if axes is None else {"axes": axes}
+    assert ops(check(build([node("ReduceLogSumExp", keepdims=keep, **at)], X))) == ["Exp", "ReduceSum", "Log"]
+    nodes = [node("Exp", ["x"], ["e"]), node("ReduceLogSum", ["e"], keepdims=keep, **at)]
+    assert ops(check(build(nodes, X))) == ["Exp", "ReduceSum", "Log"]
+
+
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [2], [3]])
 @pytest.mark.parametrize("opset", [9, 13, 18])
 def test_over_a_picture_it_is_a_pooling(axes: list[int], opset: int) -> None:

@@ -82,12 +82,12 @@ def test_the_overhang_of_ceil_mode_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("op", "shape", "attrs", "weights"),
     [
-        ("Conv", (1, 3, 20), {}, (4, 3, 3)),
         ("Conv", (1, 3, 8, 8, 8), {}, (4, 3, 3, 3, 3)),
-        ("ConvTranspose", (1, 3, 20), {}, (3, 4, 3)),
-        ("MaxPool", (1, 3, 20), {"kernel_shape": [2]}, None),
+        ("Conv", (1, 3, 20), {}, (4, 3, 3, 3)),
+        ("ConvTranspose", (1, 3, 8, 8, 8), {}, (3, 4, 3, 3, 3)),
+        ("MaxPool", (1, 3, 8, 8, 8), {"kernel_shape": [2, 2, 2]}, None),
         ("MaxPool", (1, 3, 8, 8), {"kernel_shape": [2, 2], "dilations": [2, 2]}, None),
-        ("GlobalAveragePool", (1, 3, 20), {}, None),
+        ("GlobalAveragePool", (1, 3, 8, 8, 8), {}, None),
         ("Conv", (1, 3, 8, 8), {"pads": [-1, 0, 0, 0]}, (4, 3, 3, 3)),
         ("Conv", (1, 3, 2, 2), {}, (4, 3, 3, 3)),
         ("Conv", (1, 4, 8, 8), {}, (4, 3, 3, 3)),
@@ -104,3 +104,25 @@ def test_refused_by_name(op: str, shape: tuple, attrs: dict, weights: tuple | No
         load(model.SerializeToString())
     assert caught.value.where == f"{op} 'here'"
     assert caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads"),
+    [
+        ("reflect", [0, 0, 1, 2, 0, 0, 3, 0]),
+        ("reflect", [0, 0, 5, 0, 0, 0, 5, 0]),
+        ("edge", [0, 1, 2, 0, 0, 0, 1, 3]),
+        ("wrap", [0, 0, 6, 1, 0, 0, 0, 2]),
+    ],
+)
+def test_padding_with_the_tensors_own_rows_and_columns(mode: str, pads: list[int]) -> None:
+    model = build([node("Pad", ["x", "p"], mode=mode)], {"x": (1, 2, 6, 5)}, {"p": np.array(pads)}, opset=19)
+    assert {n.op for n in check(model).nodes} == {"Slice", "Concat"}
+
+
+def test_reflected_padding_beyond_the_map_is_refused() -> None:
+    pads = {"p": np.array([0, 0, 6, 0, 0, 0, 0, 0])}
+    model = build([node("Pad", ["x", "p"], mode="reflect")], {"x": (1, 2, 6, 5)}, pads)
+    with pytest.raises(OpenKPUError) as caught:
+        load(model.SerializeToString())
+    assert caught.value.code == "E262"

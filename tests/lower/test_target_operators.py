@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder, lowered_equals_source
-from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, interleaved, squeeze_excite
+from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, interleaved, squeeze_excite, variance
 
 from openkpu.errors import UnsupportedError
 from openkpu.lower.lower import lower
@@ -33,6 +33,12 @@ def test_v3_refuses_and_names_the_versions_that_have_it(name):
     assert caught.value.where
 
 
+@pytest.mark.parametrize("op", ["Sin", "Cos", "Round", "Sign", "ThresholdedRelu"])
+def test_rare_functions_are_activations_in_every_version(op):
+    attrs = {"alpha": 0.5} if op == "ThresholdedRelu" else {}
+    lowered_equals_source(graph(lambda b: b.conv(b.unary(op, b.conv(b.x, 4, 3), **attrs), 4, 3)), target=V3)
+
+
 def test_half_pixel_is_refused_where_the_runtime_resizes_otherwise():
     g = graph(ONLY["bilinear, half pixel"][1])
     canonicalize.run(g)
@@ -49,6 +55,16 @@ def test_what_no_version_has_is_refused_by_name():
         lower(g, target=V5)
     assert "GridSample_" in caught.value.where
     assert "--target" not in str(caught.value)
+
+
+def test_the_square_in_a_variance_is_taken_of_floats():
+    """On the KPU it would be squared in 8 bits, and the map would go there and come back."""
+    g = graph(variance)
+    canonicalize.run(g)
+    lowered, _ = lower(g, target=V4)
+    assert [n.op for n in lowered.nodes].count("KpuConv") == 2
+    (square,) = [n for n in lowered.nodes if n.op == "TensorFunction"]
+    assert str(square.attrs["fn"]) == "Mul(x, x)"
 
 
 def test_a_movement_between_kpu_layers_moves_bytes():

@@ -171,11 +171,12 @@ for _op in (
     "Max", "Pow", "MatMul",
 ):  # fmt: skip
     exporter(_op)(simple(_op))
-for _op in ("LeakyRelu", "Elu"):
+for _op in ("LeakyRelu", "Elu", "ThresholdedRelu"):
     exporter(_op)(simple(_op, "alpha"))
 exporter("HardSigmoid")(simple("HardSigmoid", "alpha", "beta"))
 exporter("Softmax")(simple("Softmax", "axis"))
 exporter("Concat")(simple("Concat", "axis"))
+exporter("Gather")(simple("Gather", "axis"))
 exporter("LpNormalization")(simple("LpNormalization", "axis", "p"))
 exporter("SpaceToDepth")(simple("SpaceToDepth", "blocksize"))
 exporter("DepthToSpace")(simple("DepthToSpace", "blocksize", "mode"))

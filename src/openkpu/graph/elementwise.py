@@ -49,6 +49,10 @@ UNARY: Final = {
     "Reciprocal": lambda x: 1 / x,
     "Rsqrt": lambda x: 1 / np.sqrt(x),
     "Square": np.square,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Round": np.round,
+    "Sign": np.sign,
 }
 """Functions of one argument that stay nodes of an expression; the others are written with these."""
 
@@ -145,6 +149,8 @@ def from_op(op: str, attrs: dict[str, Any]) -> Expr | None:
         return clip(X, attrs["min"], attrs["max"])
     if op == "LeakyRelu":
         return Expr("where_positive", (X, X, Expr("Mul", (X, const(attrs["alpha"])))))
+    if op == "ThresholdedRelu":
+        return Expr("where_positive", (Expr("Sub", (X, const(attrs["alpha"]))), X, const(0)))
     if op == "Elu":
         grown = Expr(
             "Mul", (const(attrs["alpha"]), Expr("Sub", (Expr("Exp", (Expr("Min", (X, const(0))),)), const(1))))

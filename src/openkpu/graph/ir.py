@@ -15,7 +15,7 @@ MaxPool             x                    kernel (h, w), strides, pads (as Conv; 
 AveragePool         x                    kernel, strides, pads, count_include_pad (0 or 1)
 GlobalAveragePool   x                    (ReduceMean over H and W becomes this, followed by Reshape if dims go)
 Relu Sigmoid Tanh HardSwish Softplus Mish Abs Neg Exp Log Sqrt Floor Ceil Erf Reciprocal Silu        x
-LeakyRelu Elu       x                    alpha
+LeakyRelu Elu ThresholdedRelu  x         alpha
 HardSigmoid         x                    alpha, beta
 Clip                x                    min, max (floats, +-inf where open)
 PRelu               x, slope

@@ -264,6 +264,17 @@ def softmax(call: Call) -> None:
     call.done(call.add("Softmax", [call.x], axis=axis))
 
 
+@handles("LRN")
+def local_response(call: Call) -> None:
+    """Over neighbouring channels; Caffe's defaults are 5 channels, alpha 1, beta 0.75, k 1."""
+    p = call.param("lrn_param")
+    size, region = p.integer("local_size", 5), p.string("norm_region", "ACROSS_CHANNELS")
+    if region != "ACROSS_CHANNELS" or size % 2 == 0:
+        raise call.refuse(f"LRN over {region}, size {size}", "an odd number of neighbouring channels is taken")
+    alpha, beta, bias = p.number("alpha", 1.0), p.number("beta", 0.75), p.number("k", 1.0)
+    call.done(call.add("LRN", [call.x], size=size, alpha=alpha, beta=beta, bias=bias))
+
+
 @handles("Normalize")
 def normalize(call: Call) -> None:
     """Each pixel's channels become a vector of length 1, then a learned factor for each channel."""

@@ -12,6 +12,7 @@ from openkpu.importers.wire import Field, Schema
 _PHASE: Final = {0: "TRAIN", 1: "TEST"}
 _ELTWISE: Final = {0: "PROD", 1: "SUM", 2: "MAX"}
 _POOL: Final = {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
+_REGION: Final = {0: "ACROSS_CHANNELS", 1: "WITHIN_CHANNEL"}
 _ROUND: Final = {0: "CEIL", 1: "FLOOR"}
 _REDUCTION: Final = {1: "SUM", 2: "ASUM", 3: "SUMSQ", 4: "MEAN"}
 V1_TYPES: Final = {
@@ -41,7 +42,8 @@ def _enum(number: int, name: str, values: dict[int, str]) -> dict[int, Field]:
 _LAYER: Final = _fields("""
     1 name string 2 type string 3 bottom string 4 top string 7 blobs Blob 8 include Rule 9 exclude Rule
     100 transform_param Transform 103 argmax_param ArgMax 104 concat_param Concat 106 convolution_param Convolution
-    110 eltwise_param Eltwise 111 exp_param Exp 117 inner_product_param InnerProduct 119 memory_data_param MemoryData
+    110 eltwise_param Eltwise 111 exp_param Exp 117 inner_product_param InnerProduct 118 lrn_param LRN
+    119 memory_data_param MemoryData
     121 pooling_param Pooling 122 power_param Power 123 relu_param ReLU 125 softmax_param Softmax 126 slice_param Slice
     131 prelu_param PReLU 133 reshape_param Reshape 134 log_param Exp 135 flatten_param Flatten
     136 reduction_param Reduction 138 tile_param Tile 139 batch_norm_param BatchNorm 140 elu_param ELU
@@ -50,7 +52,8 @@ _LAYER: Final = _fields("""
 """)
 _OLD_LAYER: Final = _fields("""
     2 bottom string 3 top string 4 name string 6 blobs Blob 32 include Rule 33 exclude Rule 9 concat_param Concat
-    10 convolution_param Convolution 17 inner_product_param InnerProduct 19 pooling_param Pooling 21 power_param Power
+    10 convolution_param Convolution 17 inner_product_param InnerProduct 18 lrn_param LRN
+    19 pooling_param Pooling 21 power_param Power
     22 memory_data_param MemoryData 23 argmax_param ArgMax 24 eltwise_param Eltwise 30 relu_param ReLU
     31 slice_param Slice 36 transform_param Transform 39 softmax_param Softmax 41 exp_param Exp
 """) | _enum(5, "type", V1_TYPES)  # fmt: skip
@@ -78,6 +81,7 @@ SCHEMA: Final[Schema] = {
     "Eltwise": _fields("2 coeff float") | _enum(1, "operation", _ELTWISE),
     "Exp": _fields("1 base float 2 scale float 3 shift float"),
     "InnerProduct": _fields("1 num_output int 2 bias_term bool 5 axis int 6 transpose bool"),
+    "LRN": _fields("1 local_size int 2 alpha float 3 beta float 5 k float") | _enum(4, "norm_region", _REGION),
     "Pooling": _fields("""
         2 kernel_size int 3 stride int 4 pad int 5 kernel_h int 6 kernel_w int 7 stride_h int 8 stride_w int 9 pad_h int
         10 pad_w int 12 global_pooling bool

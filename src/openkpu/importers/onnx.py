@@ -16,13 +16,14 @@ import numpy as np
 from openkpu.errors import FileFormatError, InputError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor
-from openkpu.importers import onnx_movement, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce
+from openkpu.importers import onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce
 from openkpu.importers.finish import finish
 from openkpu.importers.onnx_call import HANDLERS, Builder, Call, attributes
 from openkpu.importers.onnx_file import opset_of, read_model
 from openkpu.importers.onnx_fold import array_of, can_fold, fold, keep_name
+from openkpu.importers.onnx_rows import as_picture, is_row
 
-_HANDLER_MODULES: Final = (onnx_movement, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce)
+_HANDLER_MODULES: Final = (onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce)
 """Importing them fills ``HANDLERS``."""
 _DYNAMIC: Final = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
 _FLOAT_TYPES: Final = (1, 10, 11, 16)  # TensorProto FLOAT, FLOAT16, DOUBLE, BFLOAT16
@@ -275,7 +276,11 @@ def _import(call: Call) -> None:
     elif can_fold(call):
         arrays = fold(call)
     else:
-        HANDLERS.get(op, keep_name)(call)
+        handler = HANDLERS.get(op, keep_name)
+        if is_row(call):
+            as_picture(call, handler)
+        else:
+            handler(call)
         return
     for name, array in zip(call.outputs, arrays, strict=False):
         if name:

@@ -147,8 +147,11 @@ def pad(call: Call) -> None:
         call.alias(x)
         return
     mode = call.string("mode", "constant")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise call.damaged(f"Pad with mode '{mode}'")
     if mode != "constant":
-        raise call.refuse(f"Pad with mode '{mode}'", "only constant padding is taken", "pad with zeros in the model")
+        _pad_with_own(call, mode, pads)
+        return
     cut = [max(0, -p) for p in pads]
     grow = [max(0, p) for p in pads]
     inner = tuple(d - cut[i] - cut[i + rank] for i, d in enumerate(x.shape))
@@ -166,6 +169,34 @@ def pad(call: Call) -> None:
         x = call.step("Slice", [x], inner, **attrs)
     shape = [d + grow[i] + grow[i + rank] for i, d in enumerate(inner)]
     call.emit("Pad", [x], shape, pads=tuple(grow), value=value)
+
+
+def _pad_with_own(call: Call, mode: str, pads: list[int]) -> None:
+    """Pad with the tensor's own rows and columns: axis by axis a Concat of slices."""
+    x, rank = call.x, len(call.x.shape)
+    axes = [a for a in range(rank) if pads[a] or pads[a + rank]]
+    for a in axes:
+        n, before, after = x.shape[a], pads[a], pads[a + rank]
+        most = {"edge": before + after, "reflect": n - 1, "wrap": n}[mode]
+        if min(before, after) < 0 or max(before, after) > most:
+            raise call.refuse(f"Pad with mode '{mode}' by {before} and {after} of {n}", fix="pad less, or with zeros")
+        if mode == "edge":
+            first, last = [range(1)] * before, [range(n - 1, n)] * after
+        elif mode == "reflect":
+            first, last = [range(before, 0, -1)] * (before > 0), [range(n - 2, n - 2 - after, -1)] * (after > 0)
+        else:
+            first, last = [range(n - before, n)] * (before > 0), [range(after)] * (after > 0)
+        parts = [*(_taken(call, x, a, r) for r in first), x, *(_taken(call, x, a, r) for r in last)]
+        shape = [d + before + after if i == a else d for i, d in enumerate(x.shape)]
+        x = (call.emit if a == axes[-1] else call.step)("Concat", parts, shape, axis=a)
+
+
+def _taken(call: Call, x: Tensor, axis: int, positions: range) -> Tensor:
+    """Slice one axis, on the way to the output."""
+    if positions == range(x.shape[axis]):
+        return x
+    shape = [len(positions) if i == axis else d for i, d in enumerate(x.shape)]
+    return call.step("Slice", [x], shape, **slice_attrs(x, {axis: positions}))
 
 
 def slice_to(call: Call, x: Tensor, axes: dict[int, range], out: int = 0) -> None:

@@ -73,8 +73,8 @@ def _conv_parts(call: Call) -> tuple[Tensor, tuple[int, ...], int]:
     x, w, group = call.x, call.const(1, "weights"), call.integer("group", 1)
     if len(x.shape) != 4:
         raise call.refuse(
-            f"{len(x.shape) - 2}-D {call.op}", f"the input is {call.shapes()}; only pictures (1, C, H, W) are taken",
-            "reshape the model to 2-D (a 1-D convolution is a 2-D one of height 1)",
+            f"{len(x.shape) - 2}-D {call.op}", f"the input is {call.shapes()}; (1, C, H, W) and (1, C, L) are taken",
+            "take the other dimensions apart, or end the model before it (outputs=...)",
         )  # fmt: skip
     if w.ndim != 4 or group < 1:
         raise call.damaged(f"{call.op} with weights of {w.ndim} dimensions and group {group}")

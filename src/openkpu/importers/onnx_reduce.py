@@ -62,6 +62,20 @@ def _pooled(call: Call, x: Tensor, shape: tuple[int, ...], kernel: tuple[int, in
     return end("Mul", [t, call.number(np.float32(math.prod(kernel)), "count")], shape)
 
 
+@handles("ReduceLogSum", "ReduceLogSumExp")
+def reduce_log(call: Call) -> None:
+    """The logarithm of a sum, of the exponentials with LogSumExp."""
+    x, rank = call.x, len(call.x.shape)
+    given, keep = call.axes() or [], call.integer("keepdims", 1)
+    if not given and call.integer("noop_with_empty_axes", 0):
+        raise call.refuse(f"{call.op} over no axis")
+    axes = tuple(sorted({call.axis(a, rank) for a in given or range(rank)}))
+    shape = [1 if i in axes else d for i, d in enumerate(x.shape) if keep or i not in axes]
+    terms = call.step("Exp", [x], x.shape) if call.op == "ReduceLogSumExp" else x
+    total = call.step("ReduceSum", [terms], shape, axes=axes, keepdims=int(keep != 0))
+    call.emit("Log", [total], shape)
+
+
 @handles("ArgMax", "ArgMin")
 def arg_max(call: Call) -> None:
     """The position is a whole number; of equal ones the first, unless the file says the last."""

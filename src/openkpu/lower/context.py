@@ -61,7 +61,9 @@ class Context:
     room: int = 0
     """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
     layer_us: float = 0.0
-    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``lower``."""
+    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``streamed``."""
+    largest_body: int = 1 << 30
+    """Most bytes of weights in one layer: where the file must be streamed, two of them are in main RAM at a time."""
 
     @property
     def rates(self) -> Runtime:
@@ -106,6 +108,7 @@ class Context:
         out_size = (h // stride, wd // stride)
         shape = LayerShape(c, (h, wd), oc, out_size, (k, k), groups=c if depthwise else 1, pool=pool)
         per_layer = min(channels_per_load(shape) * MAX_WEIGHT_LOADS, MAX_CHANNELS)
+        per_layer = max(4, min(per_layer, self.largest_body // (c * k * k)))
         if not depthwise and oc > per_layer:
             per_layer -= per_layer % 4
             parts = [

@@ -8,15 +8,18 @@ import numpy as np
 
 from openkpu.errors import UnsupportedError
 from openkpu.estimate import price
+from openkpu.graph.basic import basic
 from openkpu.graph.elementwise import X
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.lower import decide
-from openkpu.lower.context import Context
+from openkpu.lower.context import Context, Value
 from openkpu.lower.dense import emit_function
+from openkpu.lower.tensor import float_function
 from openkpu.lower.view import View
 
 MOST_SOFTMAX_VECTORS = 64
+AVERAGES = ("GlobalAveragePool", "ReduceMean", "ReduceSum")
 INTERLEAVED: Final[dict[tuple[int, ...], tuple[str, int]]] = {
     (0, 3, 4, 1, 5, 2): ("DCR", 1),
     (0, 1, 4, 2, 5, 3): ("CRD", 2),
@@ -173,6 +176,20 @@ def lower_softmax(ctx: Context, node: Node) -> None:
     decide.on_cpu(ctx, node, "softmax runs on the CPU, in float", "", us, expected=True)
 
 
+def _stays_float(ctx: Context, node: Node, v: Value) -> bool:
+    """Whether a function of differences, products and the like is only averaged: as in the variance of a map."""
+    made = v.tensor.producer if isinstance(v, View) and v.is_whole else None
+    if (
+        made is None
+        or made.op != "TensorBinary"
+        or not ctx.target.has("Elementwise")
+        or basic(node.attrs["fn"]) is None
+    ):
+        return False
+    readers = ctx.users.get(id(node.output), [])
+    return not ctx.source.is_output(node.output) and all(r.op in AVERAGES for r in readers)
+
+
 def lower_elementwise(ctx: Context, node: Node) -> None:
     """A function that no layer took in: a 1x1 depthwise KPU layer on a map, the CPU on anything else."""
     before = ctx.spent
@@ -180,6 +197,10 @@ def lower_elementwise(ctx: Context, node: Node) -> None:
     v = ctx.values[id(node.inputs[0])]
     if fn == X:
         ctx.values[id(node.output)] = v
+        return
+    if _stays_float(ctx, node, v):
+        float_function(ctx, node)
+        decide.on_cpu(ctx, node, "a function between operators on floats", "", ctx.spent - before, expected=True)
         return
     if isinstance(v, Tensor) or min(v.physical) < MIN_SIZE:
         t: Tensor = ctx.flat(node.inputs[0])

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from openkpu.errors import OpenKPUError, UnsupportedError
+from openkpu.graph.basic import basic
 from openkpu.graph.elementwise import limits
 from openkpu.graph.ir import Node, Tensor
 from openkpu.lower import decide
@@ -115,6 +116,15 @@ def _conv(ctx: Context, node: Node) -> None:
     names = ("strides", "pads", "dilations", "group", *(["output_padding"] if node.op == "ConvTranspose" else []))
     attrs = {k: node.attrs[k] for k in names}
     _emit(ctx, node, f"Tensor{node.op}", [x, *constants], end, macs * ctx.rates.mac.ns, fn=fn, **attrs)
+
+
+def float_function(ctx: Context, node: Node) -> None:
+    """Lower an Elementwise on floats, written in the runtime's operators."""
+    fn = basic(node.attrs["fn"])
+    if fn is None:
+        raise refuse(ctx, node, "a function of floats", "it has no form in the runtime's operators")
+    x = ctx.shaped(node.inputs[0])
+    _emit(ctx, node, "TensorFunction", [x], node.output, fn.size * ctx.rates.binary.ns, fn=node.attrs["fn"])
 
 
 def _matmul(ctx: Context, node: Node) -> None:
@@ -326,6 +336,8 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "Div": _binary,
     "Min": _binary,
     "Max": _binary,
+    "Pow": _binary,
+    "Elementwise": float_function,
     "ReduceMean": _reduce,
     "ReduceMax": _reduce,
     "ReduceMin": _reduce,

@@ -10,6 +10,8 @@ from openkpu.errors import SetupError
 from openkpu.graph.ir import Graph, text
 from openkpu.passes.average_behind_dense import average_behind_dense
 from openkpu.passes.channel_pad import channel_pad
+from openkpu.passes.choose_channels import choose_channels
+from openkpu.passes.copies_as_concat import copies_as_concat
 from openkpu.passes.expand_conv_transpose import expand_conv_transpose
 from openkpu.passes.expand_prelu import expand_prelu
 from openkpu.passes.fold_batch_norm import fold_batch_norm
@@ -27,7 +29,7 @@ from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.passes.split_many_channels import split_many_channels
 from openkpu.passes.write_out_norms import write_out_norms
 
-PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+PASSES: Final[tuple[Callable[..., None], ...]] = (
     planar_layout,
     fold_transpose,
     matmul_as_conv,
@@ -35,6 +37,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     expand_conv_transpose,
     write_out_shuffles,
     write_out_norms,
+    copies_as_concat,
     fold_pad,
     channel_pad,
     fold_batch_norm,
@@ -42,6 +45,7 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
     fold_channel_affine,
     expand_prelu,
     fuse_elementwise,
+    choose_channels,
     average_behind_dense,
     split_many_channels,
     split_large_depthwise,
@@ -49,13 +53,20 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
 )
 
 
-def run(graph: Graph, dump: Path | None = None) -> None:
-    """Apply all passes in place. With ``dump``, write ``NN_name.txt`` files there."""
+WITH_VERSION: Final = (expand_conv_transpose,)
+"""Passes that compare with what the target's runtime has on the CPU."""
+
+
+def run(graph: Graph, dump: Path | None = None, *, version: int = 3) -> None:
+    """Apply all passes in place, for a kmodel of this version. With ``dump``, write ``NN_name.txt`` files there."""
     if dump is not None:
         _make_folder(dump)
         (dump / "00_import.txt").write_text(text(graph))
     for i, step in enumerate(PASSES, 1):
-        step(graph)
+        if step in WITH_VERSION:
+            step(graph, version)
+        else:
+            step(graph)
         graph.validate()
         if dump is not None:
             (dump / f"{i:02d}_{step.__name__}.txt").write_text(text(graph))

@@ -34,7 +34,8 @@ def matmul_as_conv(graph: Graph) -> None:
 
 def _picture(node: Node) -> Tensor | None:
     """Return the map whose pixels are the rows of the left side, in order; None if there is none."""
-    t, chain = node.inputs[0], []
+    t = node.inputs[0]
+    chain: list[Node] = []
     k, rows = node.inputs[0].shape[-1], int(np.prod(node.inputs[0].shape[:-1]))
     if t.is_constant or k * rows > MOST_POSITIONS:
         return None

@@ -37,10 +37,7 @@ FUNCTIONS: Final = frozenset(
         "HardSwish",
         "Silu",
         "Mish",
-        "Sin",
-        "Cos",
-        "Round",
-        "Sign",
+        "ThresholdedRelu",
     )
 )
 MOVERS: Final = frozenset((*FUNCTIONS, *BINARY, "PRelu", "Concat", "Pad", "Slice", "Softmax"))

@@ -183,6 +183,7 @@ EVERYWHERE = (
     "sum of all",
     "channels of a map",
     "every second pixel of the input",
+    "blocks as channels",
     "shuffled channels",
     "squeeze and excite",
     "multiplied maps",

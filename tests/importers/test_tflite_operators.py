@@ -366,6 +366,12 @@ def test_dilation_as_older_converters_write_it() -> None:
     assert ops(graph)[0] == "Conv"
     m = Model()
     cut = m.op("SPACE_TO_BATCH_ND", [m.input(*X.shape), m.const(block), m.const(pads)], (4, 6, 5, 4))
+    y = m.op("CONV_2D", [cut, m.const(w)], (4, 4, 3, 5), conv(same=False))
+    y = m.op("RELU6", [y], (4, 4, 3, 5))
+    m.op("BATCH_TO_SPACE_ND", [y, m.const(block), m.const(np.array([[0, 1], [0, 0]], np.int32))], (1, 7, 6, 5))
+    assert ops(agrees(m, X, np.clip(ref.conv(X, w, 1, 2), 0, 6)))[:2] == ["Conv", "Clip"]
+    m = Model()
+    cut = m.op("SPACE_TO_BATCH_ND", [m.input(*X.shape), m.const(block), m.const(pads)], (4, 6, 5, 4))
     m.op("LOGISTIC", [cut], (4, 6, 5, 4))
     with pytest.raises(UnsupportedError, match="SPACE_TO_BATCH_ND"):
         load(m.bytes())

@@ -70,8 +70,8 @@ def load(
 def _note(scales: dict[int, tuple[Tensor, Scale]], value: Value) -> None:
     """Remember what a tensor's uint8 form stands for; the first one counts, as later ones only requantise it."""
     scale = scale_of(value.stored)
-    if scale is not None and value.batched is None:
-        t = value.native
+    if scale is not None:
+        t = value.native if value.batched is None else value.batched.picture
         scales.setdefault(id(t), (t, scale))
 
 

@@ -51,6 +51,13 @@ class Repeats:
     count: int = 1
 
 
+POINTWISE: Final = frozenset(
+    ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH", "ELU", "ABS",
+     "QUANTIZE", "DEQUANTIZE", "FAKE_QUANT")
+)  # fmt: skip
+"""Operators that work number by number, between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND too."""
+
+
 class Value:
     """A tensor of the file while it is imported."""
 
@@ -125,6 +132,8 @@ class Call:
         self.results = [tensors[i] for i in operator.outputs]
         self.name = self.results[0].name if self.results else f"operator {operator.index}"
         self.source = short(self.name)
+        self.inside: Batched | None = None
+        """The cut-up picture that this operator works on."""
         self.label = f"{self.op} '{self.source}'"
 
     # -- errors ---------------------------------------------------------------------------------------------------
@@ -156,6 +165,9 @@ class Call:
             raise self.damaged(f"{self.op} needs input {i}, which is missing")
         v = self.values[self.operator.inputs[i]]
         if v.batched is not None:
+            if self.op in POINTWISE and not any(v.batched.pads):
+                self.inside = v.batched  # number by number it does not matter how the picture is cut up
+                return Value(self.network, v.stored, planar=v.batched.picture)
             raise self.refuse(
                 f"{self.op} of a picture cut up by SPACE_TO_BATCH_ND",
                 "only a convolution with stride 1 between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND is taken",
@@ -225,6 +237,8 @@ class Call:
         """Let output ``i`` be ``t``, which is in the file's order or (``planar``) a picture in the graph's."""
         stored = self.results[i]
         value = Value(self.network, stored, **{"planar" if planar else "plain": t})
+        if self.inside is not None:
+            value.batched = Batched(value.planar, self.inside.block, self.inside.pads)
         self.values[stored.index] = value
         return value
 

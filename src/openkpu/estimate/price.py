@@ -14,7 +14,7 @@ from openkpu.estimate.cpu import RUNTIMES, V3
 from openkpu.estimate.devices import FLASH_BITS, FLASH_MHZ, FLASH_SHARE
 from openkpu.estimate.kpu import Work, layer_time
 from openkpu.estimate.steps import upload_rate
-from openkpu.k210 import CPU_HZ, KPU_HZ
+from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kpu.fmap import FeatureMapLayout
 
 DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
@@ -80,7 +80,16 @@ def kpu_layer_us(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: boo
 
 def upload_ns(width: int | None, version: int = 3) -> float:
     """Return the time to bring a byte of a map of this width (None: any) to AI RAM."""
-    return upload_rate(RUNTIMES[version], 1 if width is None else width).ns
+    r = RUNTIMES[version]
+    at_once = upload_rate(r, 1 if width is None else width).ns
+    return min(at_once, lines_ns(width)) if version == 3 and width is not None else at_once
+
+
+def lines_ns(width: int) -> float:
+    """Return the time for a byte of a map of this width by copies of its rows into lines (V3)."""
+    lay = FeatureMapLayout(1, 1, width)
+    slot = lay.row_lines * AI_LINE_BYTES // lay.group
+    return (V3.piece.ns + slot * (V3.copy.ns + V3.upload_lines.ns)) / width
 
 
 def cpu_pool_us(elements_in: int, elements_out: int, taps: int, *, width: int | None = None, version: int = 3) -> float:

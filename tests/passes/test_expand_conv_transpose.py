@@ -138,7 +138,7 @@ def test_any_order_of_five_dimensions_is_at_most_two_moves(order):
     np.testing.assert_array_equal(y, x.transpose(order))
 
 
-# -- or V4's own operator, whichever is estimated faster ----------------------------------------------------------------
+# -- or V4's own operator, whichever is estimated faster -----------------------------------------------------------
 def upsampling(channels, out, group):
     b = Builder(1, 3, 8, 8)
     t = b.relu(b.conv(b.x, channels, 3))

@@ -81,7 +81,8 @@ class V3Steps:
     def fetch(self, asm: Assembler, t: Tensor, out: Buffer) -> None:
         """Run the layer that made the map once more, with its output to main RAM; copy what no convolution made.
 
-        A map that exists as rows of another is written out. No shipped model reads the AI-RAM copy of a layer that also writes main RAM, so it is not known to be whole.
+        A map that exists as rows of another is written out. No shipped model reads the AI-RAM copy of a layer that
+        also writes main RAM, so it is not known to be whole.
         """
         if id(t) in self.rows:
             v3_rows.to_main(asm, self.rows[id(t)], out, t)

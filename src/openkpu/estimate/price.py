@@ -110,10 +110,14 @@ def cpu_cut_us(elements_in: int, size: tuple[int, int, int], *, version: int = 3
     return (elements_in * r.download.ns + cut + (c * h * w * upload_ns(w, version) if back else 0.0)) / 1000
 
 
-def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3) -> float:
-    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines."""
+def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3, layer_us: float = 0.0) -> float:
+    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines.
+
+    ``layer_us``: what a layer less is worth, beside its time.
+    """
     group = min(c, FeatureMapLayout(c, h, w).group)
-    return -(-c // group) * kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
+    one = kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
+    return -(-c // group) * (one + layer_us)
 
 
 def cpu_fully_connected_us(inputs: int, outputs: int, version: int = 3) -> float:

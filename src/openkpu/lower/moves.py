@@ -146,7 +146,7 @@ def taller(ctx: Context, v: View, oc: int, kernel: int, size: tuple[int, int], s
     if v.step != 1 or h < 2 * MIN_SIZE or ai_ram(tall) is not None:
         return None
     pieces = (h + 1 - MIN_SIZE, MIN_SIZE)
-    rows = sum(price.kpu_rows_us(c, n, w, version=version) for n in pieces)
+    rows = sum(price.kpu_rows_us(c, n, w, version=version, layer_us=ctx.layer_us) for n in pieces)
     large = price.kpu_layer_us(c, h + 1, w, oc, kernel=kernel, depthwise=False, version=version)
     small = price.kpu_layer_us(c, *size, oc, kernel=kernel, depthwise=False, version=version)
     on_cpu = price.cpu_pool_us(c * h * w, c * size[0] * size[1], 1, width=size[1], version=version)

@@ -15,6 +15,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.export import register_exporters
 from openkpu.lower.target import V3, V4, V5
 from openkpu.lower.tensor import simplify_transpose, transposes
+from openkpu.passes import canonicalize
 from openkpu.passes.shuffles import write_out_shuffles
 
 

@@ -32,7 +32,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
         "lower": "errors k210 kpu graph float passes estimate",
         "schedule": "errors k210 graph",
         "quantize": "errors k210 kpu graph float lower",
-        "codegen": "errors k210 kpu kmodel graph lower schedule quantize",
+        "codegen": "errors k210 kpu kmodel graph estimate lower schedule quantize",
         "compiled": "k210 kmodel api graph estimate lower quantize codegen",
         "compiler": "errors extras k210 kpu kmodel api graph importers float passes estimate lower quantize codegen "
         "compiled",

@@ -20,7 +20,8 @@ def test_pooling_on_the_cpu_costs_more_than_on_the_kpu():
 
 
 def test_rows_of_eight_bytes_go_up_faster():
-    assert price.upload_ns(24) == V3.upload_words.ns < price.upload_ns(25) == price.upload_ns(None)
+    assert price.upload_ns(24) == V3.upload_words.ns < price.upload_ns(25) < price.upload_ns(None)
+    assert price.upload_ns(None) == price.upload_ns(5) == V3.upload_bytes.ns  # short rows go byte by byte
 
 
 def test_large_products_belong_on_the_kpu_and_tiny_ones_on_the_cpu():

@@ -198,3 +198,13 @@ def test_the_first_layer_of_a_kmodel_reads_the_whole_picture():
     assert lowered.nodes[0].op == "KpuRows"
     first = next(s for s in model.steps if isinstance(s, KpuConv))
     assert first.layer.input_shape == (3, 16, 40)
+
+
+def test_the_choice_is_told_with_both_prices():
+    graph = graph_of((1, 3, 64, 64), lambda b: b.conv(b.max_pool(b.conv(b.conv(b.x, 16, 3, pads=NONE), 16, 3)), 4, 3))
+    decisions = openkpu.check(to_onnx(graph).SerializeToString())
+    texts = [d.how for d in decisions if d.where == "KPU after a rewrite"]
+    assert any(
+        "what surrounds the picture in its map set to zero (" in t and "cut out on the CPU: " in t for t in texts
+    )
+    assert any("2x2 maximum of the KPU, on the map shifted" in t and "; on the CPU: " in t for t in texts)

@@ -15,6 +15,7 @@ from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.export import register_exporters
 from openkpu.lower.target import V3, V4, V5
 from openkpu.lower.tensor import simplify_transpose, transposes
+from openkpu.passes import canonicalize
 from openkpu.passes.shuffles import write_out_shuffles
 
 
@@ -136,3 +137,27 @@ def test_any_order_of_five_dimensions_is_at_most_two_moves(order):
         assert len(simplify_transpose(y.shape, step)[0]) <= 4
         y = y.transpose(step)
     np.testing.assert_array_equal(y, x.transpose(order))
+
+
+# -- or V4's own operator, whichever is estimated faster -----------------------------------------------------------
+def upsampling(channels, out, group):
+    b = Builder(1, 3, 8, 8)
+    t = b.relu(b.conv(b.x, channels, 3))
+    w = b.const(b.rng.normal(size=(channels, out // group, 2, 2)))
+    attrs = {"strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1), "group": group, "output_padding": (0, 0)}
+    return b.graph(b.op("ConvTranspose", [t, w, b.const(np.zeros(out))], (1, out, 16, 16), **attrs))
+
+
+def has_operator(graph, version):
+    canonicalize.run(graph, version=version)
+    return any(n.op == "ConvTranspose" for n in graph.nodes)
+
+
+def test_a_tap_for_each_channel_is_faster_on_the_cpu_of_v4_only():
+    assert has_operator(upsampling(16, 16, 16), 4)
+    assert not has_operator(upsampling(16, 16, 16), 5)
+    assert not has_operator(upsampling(16, 16, 16), 3)
+
+
+def test_a_dense_kernel_runs_on_the_kpu():
+    assert not has_operator(upsampling(16, 16, 1), 4)

@@ -139,10 +139,9 @@ class Assembler:
             return self._side_by_side(node)
         if node is not None and node.op == "KpuSlice":
             return self._slice(node)
-        source = self.get(t, Domain.U8)
-        shape = t.shape[1:]
-        out = self.buffer(Memory.AI, U8, shape, t)
-        self.steps.upload(self, source, out)
+        out = self.buffer(Memory.AI, U8, t.shape[1:], t)
+        if not self.steps.make_map(self, t, out):
+            self.steps.upload(self, self.get(t, Domain.U8), out)
         return out
 
     def _slice(self, node: Node) -> Buffer:

@@ -33,6 +33,9 @@ class Dialect(Protocol):
     def fetch(self, asm: Assembler, t: Tensor, out: Buffer) -> None:
         """Bring a map that exists in AI RAM only to main RAM."""
 
+    def make_map(self, asm: Assembler, t: Tensor, out: Buffer) -> bool:
+        """Make a map in AI RAM in a way of its own; False where its bytes in main RAM are uploaded."""
+
     def upload(self, asm: Assembler, source: Buffer, out: Buffer) -> None:
         """Bring uint8 in main RAM to AI RAM."""
 

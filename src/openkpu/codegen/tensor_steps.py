@@ -33,6 +33,10 @@ class TensorSteps:
     CONCAT_IS_COPIES: ClassVar[bool] = False
 
     # -- between memories -----------------------------------------------------------------------------------------
+    def make_map(self, asm: Assembler, tensor: Tensor, out: Buffer) -> bool:
+        """No map has a way of its own."""
+        return False
+
     def upload(self, asm: Assembler, source: Buffer, out: Buffer) -> None:
         """One step."""
         asm.act(lambda: p.KpuUpload(input=source.operand(out.shape), output=out.operand()), [source], [out])

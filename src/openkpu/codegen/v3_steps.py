@@ -7,11 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from openkpu.codegen import v3_more
+from openkpu.codegen import v3_more, v3_rows
 from openkpu.codegen.assemble import F32, U8, Assembler, byte_count
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.identity import identity_layer
+from openkpu.codegen.v3_rows import Rows
 from openkpu.errors import UnsupportedError
+from openkpu.estimate import price
+from openkpu.estimate.cpu import V3
 from openkpu.graph.ir import Node, Tensor
 from openkpu.k210 import MIN_SIZE
 from openkpu.kmodel import program as p
@@ -23,6 +26,8 @@ from openkpu.quantize.params import QParams
 
 LEAST_ROW: Final = 3
 """Pixels of a row from which copying it is faster than the runtime's pooling, pixel by pixel."""
+WORD: Final = 8
+"""Widths that are multiples of it are uploaded so many bytes at a time."""
 ACTIVATIONS: Final = (p.Activation.LINEAR, p.Activation.RELU, p.Activation.RELU6)
 
 
@@ -30,6 +35,10 @@ class V3Steps:
     """Dialect of kmodel V3."""
 
     version = 3
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Rows] = {}
+        """Maps that exist only as rows of others, by the id of their tensor."""
 
     def take_input(self, asm: Assembler, t: Tensor) -> None:
         """A picture goes to AI RAM; a float vector to main RAM."""
@@ -72,16 +81,32 @@ class V3Steps:
     def fetch(self, asm: Assembler, t: Tensor, out: Buffer) -> None:
         """Run the layer that made the map once more, with its output to main RAM; copy what no convolution made.
 
-        No shipped model reads the AI-RAM copy of a layer that also writes main RAM, so it is not known to be whole.
+        A map that exists as rows of another is written out. No shipped model reads the AI-RAM copy of a layer that
+        also writes main RAM, so it is not known to be whole.
         """
+        if id(t) in self.rows:
+            v3_rows.to_main(asm, self.rows[id(t)], out, t)
+            return
         node = t.producer if t.producer is not None and t.producer.op == "KpuConv" else None
         layer = identity_layer(t.shape[1:], asm.q.weight_bits) if node is None else asm.q.layers[id(node)].layer
         source = asm.get(t if node is None else node.inputs[0], Domain.AI)
         asm.conv(layer, source, asm.buffer(Memory.AI, U8, t.shape[1:], t), out, None)
 
     def upload(self, asm: Assembler, source: Buffer, out: Buffer) -> None:
-        """One step."""
+        """One step, or rows into lines first where that is faster."""
+        c, h, w = out.shape
+        if w % WORD and price.lines_ns(w) < V3.upload_bytes.ns:
+            v3_rows.to_lines(asm, v3_rows.Rows(source, (c, h, w)), out)
+            return
         asm.act(lambda: p.KpuUpload(input=source.operand(out.shape), output=out.operand()), [source], [out])
+
+    def make_map(self, asm: Assembler, t: Tensor, out: Buffer) -> bool:
+        """Bring rows of another map into lines at once."""
+        rows = self.rows.get(id(t))
+        if rows is None or rows.shape[2] % WORD == 0:
+            return False
+        v3_rows.to_lines(asm, rows, out)
+        return True
 
     def dequantize(self, asm: Assembler, source: Buffer, out: Buffer, q: QParams, t: Tensor) -> None:
         """With one scale, or one for each channel."""
@@ -257,11 +282,25 @@ def pad(asm: Assembler, node: Node) -> None:
 
 def resize(asm: Assembler, node: Node) -> None:
     """Nearest neighbour."""
-    source, out = _u8(asm, node)
-    shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
-    asm.act(
-        lambda: p.ResizeNearest(input=source.operand(shape), output=out.operand(size)), [source], [out], node.output
-    )
+    c, h, w = node.inputs[0].shape[1:]
+    oh, ow = node.attrs["size"]
+    source = asm.get(node.inputs[0], Domain.U8)
+    times = oh // h if oh % h == 0 else 1
+    if times == 1:
+        out = asm.forms[id(node.output), Domain.U8] = asm.buffer(Memory.MAIN, U8, (c, oh, ow), node.output)
+    elif ow == w:
+        out = source
+    else:  # the runtime takes as long for each pixel; rows are repeated by copying them
+        out = Buffer(Memory.MAIN, U8, (c, h, ow), f"{node.output.name}.columns")
+    if out is not source:
+        made = out.shape
+        whole = node.output if times == 1 else None
+        asm.act(
+            lambda: p.ResizeNearest(input=source.operand((c, h, w)), output=out.operand(made)), [source], [out], whole
+        )
+    if times > 1:
+        assert isinstance(asm.steps, V3Steps)
+        asm.steps.rows[id(node.output)] = Rows(out, (c, oh, ow), times)
 
 
 def table(asm: Assembler, node: Node) -> None:

@@ -14,7 +14,7 @@ from openkpu.estimate.cpu import RUNTIMES, V3
 from openkpu.estimate.devices import FLASH_BITS, FLASH_MHZ, FLASH_SHARE
 from openkpu.estimate.kpu import Work, layer_time
 from openkpu.estimate.steps import upload_rate
-from openkpu.k210 import CPU_HZ, KPU_HZ
+from openkpu.k210 import AI_LINE_BYTES, CPU_HZ, KPU_HZ
 from openkpu.kpu.fmap import FeatureMapLayout
 
 DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
@@ -80,7 +80,16 @@ def kpu_layer_us(c: int, h: int, w: int, oc: int, *, kernel: int, depthwise: boo
 
 def upload_ns(width: int | None, version: int = 3) -> float:
     """Return the time to bring a byte of a map of this width (None: any) to AI RAM."""
-    return upload_rate(RUNTIMES[version], 1 if width is None else width).ns
+    r = RUNTIMES[version]
+    at_once = upload_rate(r, 1 if width is None else width).ns
+    return min(at_once, lines_ns(width)) if version == 3 and width is not None else at_once
+
+
+def lines_ns(width: int) -> float:
+    """Return the time for a byte of a map of this width by copies of its rows into lines (V3)."""
+    lay = FeatureMapLayout(1, 1, width)
+    slot = lay.row_lines * AI_LINE_BYTES // lay.group
+    return (V3.piece.ns + slot * (V3.copy.ns + V3.upload_lines.ns)) / width
 
 
 def cpu_pool_us(elements_in: int, elements_out: int, taps: int, *, width: int | None = None, version: int = 3) -> float:
@@ -101,10 +110,14 @@ def cpu_cut_us(elements_in: int, size: tuple[int, int, int], *, version: int = 3
     return (elements_in * r.download.ns + cut + (c * h * w * upload_ns(w, version) if back else 0.0)) / 1000
 
 
-def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3) -> float:
-    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines."""
+def kpu_rows_us(c: int, h: int, w: int, *, version: int = 3, layer_us: float = 0.0) -> float:
+    """Return the time to copy rows of a map within AI RAM: a layer for each group of channels that share lines.
+
+    ``layer_us``: what a layer less is worth, beside its time.
+    """
     group = min(c, FeatureMapLayout(c, h, w).group)
-    return -(-c // group) * kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
+    one = kpu_layer_us(group, h, w, group, kernel=1, depthwise=group > 1, version=version)
+    return -(-c // group) * (one + layer_us)
 
 
 def cpu_fully_connected_us(inputs: int, outputs: int, version: int = 3) -> float:

@@ -58,6 +58,8 @@ class Context:
     """Source tensors that a rewrite made, so that their ids stay theirs."""
     origin: tuple[str, ...] = ()
     spent: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    """What was done to the maps of the layer at hand so that the KPU can run it, with the price on the CPU."""
     room: int = 0
     """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
     layer_us: float = 0.0

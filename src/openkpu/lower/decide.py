@@ -42,6 +42,8 @@ def conv(ctx: Context, node: Node, taken: Sequence[Node], us: float, *, joined: 
     how += [names[r.code] for r, _ in rules if r.code in names]
     if joined:
         how.append("part of the following addition")
+    else:
+        how += _notes(ctx)
     ctx.decisions.append(
         Decision(
             _name(node),
@@ -58,6 +60,7 @@ def conv(ctx: Context, node: Node, taken: Sequence[Node], us: float, *, joined: 
 
 def kpu_rewrite(ctx: Context, node: Node, how: str, us: float, taken: Sequence[Node] = ()) -> None:
     """Record a node that the KPU runs in another form."""
+    how = "; ".join([how, *_notes(ctx)])
     ctx.decisions.append(
         Decision(_name(node), _ops(node, taken), _shape(node), "KPU after a rewrite", how, microseconds=us)
     )
@@ -65,9 +68,17 @@ def kpu_rewrite(ctx: Context, node: Node, how: str, us: float, taken: Sequence[N
 
 def on_cpu(ctx: Context, node: Node, why: str, fix: str, us: float, *, expected: bool = False) -> None:
     """Record a node that runs on the CPU; ``expected`` where that is its normal place."""
+    why = "; ".join([why, *_notes(ctx)])
     ctx.decisions.append(
         Decision(_name(node), node.op, _shape(node), "CPU", "" if not expected else "as usual", why, fix, us)
     )
+
+
+def _notes(ctx: Context) -> list[str]:
+    """Return what was done to the layer's maps, each once, and forget it."""
+    notes = list(dict.fromkeys(ctx.notes))
+    ctx.notes.clear()
+    return notes
 
 
 def not_possible(ctx: Context, node: Node, error: OpenKPUError) -> None:

@@ -200,6 +200,7 @@ def _lower_node(ctx: Context, node: Node) -> None:
     except OpenKPUError as refusal:
         # what was made before the refusal has no reader and is dropped
         ctx.done, ctx.spent = done, spent
+        ctx.notes.clear()
         del ctx.decisions[decisions:]
         for t in node.inputs:
             lower_deferred(ctx, t)

@@ -229,7 +229,9 @@ def _one_below_the_other(ctx: Context, node: Node) -> bool:
     )
     height = sum(v.height for v in views)
     out = node.output.shape
-    on_kpu = sum(price.kpu_rows_us(v.channels, v.height, v.physical[1], version=version) for v in views)
+    on_kpu = sum(
+        price.kpu_rows_us(v.channels, v.height, v.physical[1], version=version, layer_us=ctx.layer_us) for v in views
+    )
     on_cpu = sum(
         price.cpu_cut_us(v.channels * v.height * v.width, (v.channels, *v.size), version=version) for v in views
     )

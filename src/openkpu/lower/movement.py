@@ -126,9 +126,11 @@ def lower_resize(ctx: Context, node: Node) -> None:
         )
     out = ctx.emit("CpuResize", [x.tensor], node.output.shape, node.output.name, size=(oh, ow))
     ctx.values[id(node.output)] = View.whole(out)
-    values = x.channels * oh * ow
+    values, version = x.channels * oh * ow, ctx.target.version
     there = x.channels * h * w * ctx.rates.download.ns
-    us = (there + values * (ctx.rates.resize.ns + price.upload_ns(ow, ctx.target.version))) / 1000
+    # V3 resizes the columns only, and repeats rows while it copies them into lines
+    resized = x.channels * h * ow if version == 3 and oh % h == 0 else values
+    us = (there + resized * ctx.rates.resize.ns + values * price.upload_ns(ow, version)) / 1000
     ctx.spent += us
     decide.on_cpu(ctx, node, "the runtime resizes on the CPU", "", us, expected=True)
 

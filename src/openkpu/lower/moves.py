@@ -94,6 +94,7 @@ def clean(ctx: Context, v: View, stem: str) -> View | None:
     )
     if us is None or us > on_cpu:
         return None
+    _note(ctx, "what surrounds the picture in its map set to zero", us, on_cpu, "cut out")
     result = replace(v, tensor=emit(ctx, v.tensor, steps, f"{stem}.clean"), clean=True)
     ctx.exact[key] = result
     return result
@@ -111,8 +112,10 @@ def sampled(ctx: Context, v: View, stem: str) -> View | None:
     steps = [attributes(shift=shift, pool="left_top2")]
     us = steps_us(v.channels, v.physical, steps, ctx.target.version)
     size = v.channels * v.height * v.width
-    if us is None or us > price.cpu_pool_us(v.channels * ph * pw, size, 1, width=v.width, version=ctx.target.version):
+    on_cpu = price.cpu_pool_us(v.channels * ph * pw, size, 1, width=v.width, version=ctx.target.version)
+    if us is None or us > on_cpu:
         return None
+    _note(ctx, "every second row and column taken", us, on_cpu, "taken")
     return View(emit(ctx, v.tensor, steps, f"{stem}.sampled"), top, left, v.height, v.width)
 
 
@@ -131,8 +134,10 @@ def shifted(ctx: Context, v: View, to: View, stem: str) -> View | None:
     size = v.channels * v.physical[0] * v.physical[1]
     if count > MOST_SHIFTS or us is None:
         return None
-    if us > price.cpu_cut_us(size, (v.channels, *v.size), version=ctx.target.version):
+    on_cpu = price.cpu_cut_us(size, (v.channels, *v.size), version=ctx.target.version)
+    if us > on_cpu:
         return None
+    _note(ctx, "one map shifted to the other's place", us, on_cpu, "cut out")
     return to.on(emit(ctx, v.tensor, steps, f"{stem}.shifted"))
 
 
@@ -146,13 +151,14 @@ def taller(ctx: Context, v: View, oc: int, kernel: int, size: tuple[int, int], s
     if v.step != 1 or h < 2 * MIN_SIZE or ai_ram(tall) is not None:
         return None
     pieces = (h + 1 - MIN_SIZE, MIN_SIZE)
-    rows = sum(price.kpu_rows_us(c, n, w, version=version) for n in pieces)
+    rows = sum(price.kpu_rows_us(c, n, w, version=version, layer_us=ctx.layer_us) for n in pieces)
     large = price.kpu_layer_us(c, h + 1, w, oc, kernel=kernel, depthwise=False, version=version)
     small = price.kpu_layer_us(c, *size, oc, kernel=kernel, depthwise=False, version=version)
     on_cpu = price.cpu_pool_us(c * h * w, c * size[0] * size[1], 1, width=size[1], version=version)
     if rows + large - small > on_cpu:
         return None
     ctx.spent += rows
+    _note(ctx, "a row of zeros below the map, for the stride", rows + large - small, on_cpu, "sampled")
     attrs = {"first": (0, h - MIN_SIZE), "count": pieces, "shift": (0, 1)}
     t = ctx.emit("KpuRows", [v.tensor, v.tensor], (1, c, h + 1, w), f"{stem}.taller", **attrs)
     whole = v.left == 0 and v.width == w and v.top == 0 and v.height == h
@@ -209,6 +215,10 @@ def max_pool(ctx: Context, v: View, node: Node) -> tuple[float, list[Attributes]
         return None
     result = View(v.tensor, *picture, clean=around)
     return us, steps, result
+
+
+def _note(ctx: Context, what: str, us: float, on_cpu: float, how: str) -> None:
+    ctx.notes.append(f"{what} ({us / 1000:.2f} ms; {how} on the CPU: {on_cpu / 1000:.2f})")
 
 
 def _align(first: int, stride: int) -> int:

@@ -64,7 +64,8 @@ def lower_pool(ctx: Context, node: Node) -> None:
         _, steps, place = moved
         t = moves.emit(ctx, x.tensor, steps, stem)
         ctx.values[id(node.output)] = replace(place, tensor=t)
-        decide.kpu_rewrite(ctx, node, _how(steps), ctx.spent - before)
+        price_text = f"{moved[0] / 1000:.2f} ms; on the CPU: {on_cpu / 1000:.2f}"
+        decide.kpu_rewrite(ctx, node, f"{_how(steps)} ({price_text})", ctx.spent - before)
         return
     if name is not None:
         parts = name.split("+")

@@ -43,7 +43,7 @@ def lower_slice(ctx: Context, node: Node) -> None:
     before = ctx.spent
     version = ctx.target.version
     on_cpu = price.cpu_cut_us(0, (v.channels, h, w), version=version)
-    on_kpu = price.kpu_rows_us(v.channels, h, v.physical[1], version=version)
+    on_kpu = price.kpu_rows_us(v.channels, h, v.physical[1], version=version, layer_us=ctx.layer_us)
     if v.step == 1 and w == v.width and h >= MIN_SIZE and on_kpu < on_cpu:
         rows = ctx.emit("KpuRows", [v.tensor], (1, v.channels, h, v.physical[1]), node.output.name,
                         first=(part.top,), count=(h,), shift=(0,))  # fmt: skip

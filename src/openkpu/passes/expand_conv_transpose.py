@@ -34,9 +34,10 @@ Array = NDArray[Any]
 def expand_conv_transpose(graph: Graph, version: int = 3) -> None:
     """Rewrite every ConvTranspose with constant weights, but those for which V4's operator on the CPU is faster."""
     for node in [n for n in graph.nodes if n.op == "ConvTranspose"]:
-        shape = node.output.shape
-        known = all(t.is_constant for t in node.inputs[1:]) and len(shape) == 4 and shape[0] == 1
-        if known and (version != HAS_OPERATOR or _expanded_us(node) <= _on_cpu_us(node)):
+        plain = all(t.is_constant for t in node.inputs[1:])
+        if not plain or len(node.output.shape) != 4 or node.output.shape[0] != 1:
+            continue
+        if version != HAS_OPERATOR or _expanded_us(node) <= _on_cpu_us(node):
             _expand(graph, node)
     graph.sort()
 

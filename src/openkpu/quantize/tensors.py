@@ -155,9 +155,9 @@ class Assignment:
         for node in self.graph.nodes:
             if not (node.op == "KpuRows" or (node.op == "TensorConcat" and node.attrs["tiles"])):
                 continue
-            if len(node.inputs) == 1:
-                continue
             parts = {id(t): t for i in node.inputs for t in domains.origins(i) if id(t) in result}
+            if len(parts) < 2:
+                continue
             lowest = min(float((-result[i].zero_point * result[i].scale).min()) for i in parts)
             highest = max(float(((255 - result[i].zero_point) * result[i].scale).max()) for i in parts)
             zp = from_range(lowest, highest, 1).zero_point

@@ -150,7 +150,12 @@ def in_four_layers(
     t = ctx.kpu_conv(t, every / most[:, None, None, None], zero, f"{stem}.taps", depthwise=True)
     (centre, _), (oh, ow) = wide.reach(node, w), node.output.shape[2:]
     sh, sw = node.attrs["strides"]
-    place = (centre[0] - pads[0], centre[1] - pads[1], (oh - 1) * sh + 1, (ow - 1) * sw + 1)
+    top, left = centre[0] - pads[0], centre[1] - pads[1]
+    if (sh, sw) == (2, 2) and (top % 2 or left % 2):
+        # the sum samples even rows and columns
+        t = ctx.identity(t, f"{stem}.even", shift=(top % 2, left % 2))
+        top, left = top - top % 2, left - left % 2
+    place = (top, left, (oh - 1) * sh + 1, (ow - 1) * sw + 1)
     for block in blocks:
         c, first = block.stop - block.start, n * block.start
         total = np.zeros((c, n * c, 1, 1), np.float32)

@@ -30,6 +30,8 @@ from openkpu.lower.context import Context
 from openkpu.lower.view import View
 
 Array = NDArray[Any]
+ROUNDED: Final = 3.0
+"""By how much the form of four layers must be cheaper where a file need not be streamed: its parts are rounded."""
 STEP: Final = 4
 """Channels of a part: multiples of it fill the lines of AI RAM at any width."""
 
@@ -80,6 +82,7 @@ def _cheapest(node: Node, x: View, kernels: dict[tuple[int, int], Array], layer_
     result = FeatureMapLayout(node.output.shape[1], *node.output.shape[2:]).bytes
     room = AI_RAM_BYTES - x.layout.bytes - result
     best: Plan | None = None
+    least = 0.0
     for share in sorted({*range(STEP, min(c, MAX_CHANNELS // n) + 1, STEP), *([c] if c * n <= MAX_CHANNELS else [])}):
         copies = FeatureMapLayout(n * share, *x.physical).bytes
         parts = [(share, c // share), (c % share, 1)] if c % share else [(share, c // share)]
@@ -92,8 +95,9 @@ def _cheapest(node: Node, x: View, kernels: dict[tuple[int, int], Array], layer_
                     layers += price.wide_depthwise_in_four(part, *x.physical, n, ends) * times
                 else:
                     layers += price.wide_depthwise(part, *x.physical, n) * times
-            if best is None or layers.cost(layer_us) < best.layers.cost(layer_us):
-                best = Plan(share, ends, layers)
+            cost = layers.cost(layer_us) * (ROUNDED if ends and layer_us == 0 else 1.0)
+            if best is None or cost < least:
+                best, least = Plan(share, ends, layers), cost
     return best
 
 

@@ -53,3 +53,15 @@ def test_weights_of_a_long_vector_come_in_layers_of_limited_size():
     small, _ = lower_to_fit(graph, V3, 507, ram=1000)
     vectors = [n for n in small.nodes if n.op == "KpuConv" and n.attrs["vector"]]
     assert len(vectors) == 2
+
+
+@pytest.mark.parametrize("target", ["v3", "v4", "v5"])
+def test_a_mean_over_more_channels_than_a_layer_takes(target):
+    b = Builder(1, 3, 8, 8)
+    graph = b.graph(b.gemm(b.flatten(b.gap(b.relu6(b.conv(b.x, 1280, 3)))), 10))
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3, 8, 8), np.uint8) for _ in range(4)]
+    compiled = compile(to_onnx(graph).SerializeToString(), calibration=pictures, target=target, range_method="minmax")
+    assert compiled.report.calibration_snr_db > 30
+    compiled.model.run(pictures[0], check=True)
+    assert compiled.model.findings == []

@@ -111,6 +111,13 @@ class Context:
         shape = LayerShape(c, (h, wd), oc, out_size, (k, k), groups=c if depthwise else 1, pool=pool)
         per_layer = min(channels_per_load(shape) * MAX_WEIGHT_LOADS, MAX_CHANNELS)
         per_layer = max(4, min(per_layer, self.largest_body // (c * k * k)))
+        if depthwise and c > MAX_CHANNELS:
+            parts = []
+            for i in range(0, c, MAX_CHANNELS):
+                some = slice(i, min(i + MAX_CHANNELS, c))
+                part = self.channels(x, i, some.stop - i, f"{stem}.in{i}")
+                parts.append(self.kpu_conv(part, w[some], b[some], f"{stem}.{i}", fn=fn, pool=pool, depthwise=True))
+            return self.concat(parts, stem)
         if not depthwise and oc > per_layer:
             per_layer -= per_layer % 4
             parts = [

@@ -45,8 +45,11 @@ def settle(ctx: Context, node: Node, x: View, w: Array, stem: str) -> tuple[View
     """Return the picture as a whole map of at least 4x4 with zeros round it, and the padding that is left to do."""
     pads = node.attrs["pads"]
     (top, left), (bottom, right) = reach(node, w)
+    # stride 2 takes even rows: with an odd distance of the first window's centre the picture is better in an odd place
+    even = (top - pads[0]) % 2 == (left - pads[1]) % 2 == 0
+    anywhere = tuple(node.attrs["strides"]) != (1, 1) and even
     if all(p <= r for p, r in zip(pads, (top, left, bottom, right), strict=True)):
-        x = x if x.clean or x.is_whole else _cleared(ctx, x, stem, node.attrs["strides"] != (1, 1)) or x
+        x = x if x.clean or x.is_whole else _cleared(ctx, x, stem, anywhere) or x
         if (x.clean or x.is_whole) and x.step == 1 and min(x.physical) >= MIN_SIZE:
             inside = (x.top, x.left, x.physical[0] - x.top - x.height, x.physical[1] - x.left - x.width)
             return View.whole(x.tensor), tuple(p - n for p, n in zip(pads, inside, strict=True))

@@ -101,6 +101,23 @@ Operator make_dequantize(const Source& src, const Target& dst, float multiplier,
     return make([=] { dequantize(s, d, multiplier, offset, is_signed); }, src, dst);
 }
 
+Operator make_dequantize_channels(const Source& src, const Floats& multiplier, const Floats& offset, const Target& dst) {
+    const View s = view(src), d = view(dst);
+    same_shape(s, d), is<uint8_t>(src), is<float>(dst);
+    if (d.rank != 2 || s.stride[1] != 1 || d.stride[1] != 4) refuse("rows without gaps");
+    const auto channels = static_cast<size_t>(d.shape[0]);
+    if (multiplier.size() != channels || offset.size() != channels) refuse("channels do not fit");
+    const float *m = multiplier.data(), *o = offset.data();
+    return make([=] { dequantize_channels(s, d, m, o); }, src, multiplier, offset, dst);
+}
+
+Operator make_quantize_away(const Source& src, const Target& dst, float bias, float factor) {
+    const View s = view(src), d = view(dst);
+    same_shape(s, d), is<float>(src), is<uint8_t>(dst);
+    if (!s.dense() || !d.dense()) refuse("arrays without gaps");
+    return make([=] { quantize_away(s, d, bias, factor); }, src, dst);
+}
+
 Operator make_binary(int op, const Source& a, const Source& b, const Target& dst, float low, float high) {
     const View x = view(a), y = view(b), d = view(dst);
     same_shape(x, d), same_shape(y, d), is<float>(a), is<float>(b), is<float>(dst);
@@ -214,6 +231,8 @@ void add_bound_operators(nb::module_& parent) {
     m.def("lookup", make_lookup);
     m.def("quantize", make_quantize);
     m.def("dequantize", make_dequantize);
+    m.def("dequantize_channels", make_dequantize_channels);
+    m.def("quantize_away", make_quantize_away);
     m.def("binary", make_binary);
     m.def("reduce", make_reduce);
     m.def("reduce_window", make_reduce_window);

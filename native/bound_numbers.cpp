@@ -1,4 +1,5 @@
 // Element by element: numbers of 8 bits and float32, and arithmetic of two tensors.
+#include <cmath>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -143,6 +144,24 @@ void quantize(const View& src, const View& dst, float multiplier, float offset, 
 void dequantize(const View& src, const View& dst, float multiplier, float offset, bool is_signed) {
     if (is_signed) return dequantize_as<int8_t>(src, dst, multiplier, offset);
     dequantize_as<uint8_t>(src, dst, multiplier, offset);
+}
+
+void dequantize_channels(const View& src, const View& dst, const float* multiplier, const float* offset) {
+    for (int64_t c = 0; c < dst.shape[0]; ++c) {
+        const auto* from = reinterpret_cast<const uint8_t*>(src.data + c * src.stride[0]);
+        dequantize_row(from, reinterpret_cast<float*>(dst.data + c * dst.stride[0]), dst.shape[1], multiplier[c], offset[c]);
+    }
+}
+
+void quantize_away(const View& src, const View& dst, float bias, float factor) {
+    const float* from = reinterpret_cast<const float*>(src.data);
+    auto* to = reinterpret_cast<uint8_t*>(dst.data);
+    for (int64_t i = 0; i < dst.elements(); ++i) {
+        float v = (from[i] - bias) * factor;
+        v = v > 256.0F || v != v ? 256.0F : v < -1.0F ? -1.0F : v;
+        const double rounded = std::floor(static_cast<double>(v) + 0.5);
+        to[i] = static_cast<uint8_t>(rounded < 0 ? 0 : rounded > 255 ? 255 : rounded);
+    }
 }
 
 namespace {

@@ -35,6 +35,11 @@ void quantize(const View& src, const View& dst, float multiplier, float offset, 
 // dst = src * multiplier + offset, uint8 or int8 -> float32
 void dequantize(const View& src, const View& dst, float multiplier, float offset, bool is_signed);
 
+// dst[c] = src[c] * multiplier[c] + offset[c], uint8 -> float32 (c, n)
+void dequantize_channels(const View& src, const View& dst, const float* multiplier, const float* offset);
+// dst = clamp(roundf((src - bias) * factor)), float32 -> uint8, halves away from zero, NaN -> 255; both dense
+void quantize_away(const View& src, const View& dst, float bias, float factor);
+
 enum class Binary : int { add, sub, mul, div, min, max };
 // dst = max(min(a op b, high), low), float32; a and b have dst's shape (stride 0 where they repeat)
 void binary(Binary op, const View& a, const View& b, const View& dst, float low, float high);

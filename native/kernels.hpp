@@ -115,11 +115,17 @@ struct Table {
 // With m = M >> bits and that bit the result is
 //   y = clamp((m >> 1) - (m & bit), 0, 255)
 // unless the last bits of M are less than margin: then doubles decide.
+//
+// Where by_cells, k is found in fewer steps: acc lies in cell c = trunc(clamp(acc * cell_a + cell_b, 0, 31)), again in single
+// precision. Bits 4 and up of cell[c] are the one edge that may lie in that cell, bits 0 to 3 the number of edges before it.
 struct QuickTable {
     int32_t edge[16];           // acc > edge[k]: interval k + 1 or a later one
     float a[16], b[16];
     int32_t margin = 0;
     int bits = 0;
+    bool by_cells = false;
+    float cell_a, cell_b;
+    int32_t cell[32];
 };
 
 enum class PoolOp : int { select = 0, max = 1, mean = 2 };

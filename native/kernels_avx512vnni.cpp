@@ -322,6 +322,14 @@ void tile(const Gemm& g, size_t vector) {
         int32_t* to = g.acc + i.value / P * g.acc_pitch + (vector + i.value % P) * kLanes;
         _mm512_storeu_si512(to, acc[i.value]);
     });
+    if constexpr (SINGLE) {
+        alignas(32) int32_t last[8];
+        _mm256_store_si256(reinterpret_cast<__m256i*>(last), single);
+        for (size_t q = 0; q < Q; ++q) {
+            const uint32_t sum = static_cast<uint32_t>(last[q]) + static_cast<uint32_t>(g.init[q]);
+            g.acc[q * g.acc_pitch + (vector + P) * kLanes] = static_cast<int32_t>(sum);
+        }
+    }
 }
 
 template <size_t Q>
@@ -335,7 +343,7 @@ void rows(const Gemm& g) {
             case 2: tile<2, Q>(g, begin); break;
             case 3: tile<3, Q>(g, begin); break;
             default:
-                if (g.single && g.ramps != nullptr && end == g.vectors) {
+                if (g.single && end == g.vectors) {
                     tile<3, Q, true>(g, begin);
                 } else {
                     tile<4, Q>(g, begin);
@@ -480,34 +488,62 @@ void table(const int32_t* acc, size_t n, const Table& a, double scale_, double a
 
 // A QuickTable in registers.
 struct Curve {
-    __m512i edge1, edge2, edge4, edge8, edge12;     // the edges that decide whether k gets 1, 2, 4 or 8 more
     __m512i slopes, fraction, margin;
     __m512 offsets;
     __m128i bits;
 
     explicit Curve(const QuickTable& q)
-        : edge1(_mm512_loadu_si512(q.edge)), edge2(_mm512_alignr_epi32(edge1, edge1, 1)),
-          edge4(_mm512_set1_epi32(q.edge[3])), edge8(_mm512_set1_epi32(q.edge[7])), edge12(_mm512_set1_epi32(q.edge[11])),
-          slopes(_mm512_loadu_si512(q.a)), fraction(_mm512_set1_epi32((1 << q.bits) - 1)),
+        : slopes(_mm512_loadu_si512(q.a)), fraction(_mm512_set1_epi32((1 << q.bits) - 1)),
           margin(_mm512_set1_epi32(q.margin)), offsets(_mm512_loadu_ps(q.b)), bits(_mm_cvtsi32_si128(q.bits)) {}
 };
 
+// The interval of a sum, in the last four bits of each lane: by halving...
+struct Halving {
+    __m512i edge1, edge2, edge4, edge8, edge12;     // the edges that decide whether it is 1, 2, 4 or 8 more
+
+    explicit Halving(const QuickTable& q)
+        : edge1(_mm512_loadu_si512(q.edge)), edge2(_mm512_alignr_epi32(edge1, edge1, 1)),
+          edge4(_mm512_set1_epi32(q.edge[3])), edge8(_mm512_set1_epi32(q.edge[7])), edge12(_mm512_set1_epi32(q.edge[11])) {}
+
+    [[gnu::always_inline]] inline __m512i of(__m512i sum, __m512) const {
+        const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2), four = _mm512_set1_epi32(4);
+        const __mmask16 upper = _mm512_cmpgt_epi32_mask(sum, edge8);
+        __m512i k = _mm512_maskz_mov_epi32(upper, _mm512_set1_epi32(8));
+        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_mask_blend_epi32(upper, edge4, edge12)), k, four);
+        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, edge2)), k, two);
+        return _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, edge1)), k, one);
+    }
+};
+
+// ... or by cells.
+struct Cells {
+    __m512i low, high;
+    __m512 a, b;
+
+    explicit Cells(const QuickTable& q)
+        : low(_mm512_loadu_si512(q.cell)), high(_mm512_loadu_si512(q.cell + 16)), a(_mm512_set1_ps(q.cell_a)),
+          b(_mm512_set1_ps(q.cell_b)) {}
+
+    [[gnu::always_inline]] inline __m512i of(__m512i sum, __m512 real) const {
+        const __m512i cell = _mm512_cvttps_epi32(_mm512_fmadd_ps(real, a, b));
+        const __m512i inside = _mm512_min_epi32(_mm512_max_epi32(cell, _mm512_setzero_si512()), _mm512_set1_epi32(31));
+        const __m512i edge = _mm512_permutex2var_epi32(low, inside, high);
+        return _mm512_mask_add_epi32(edge, _mm512_cmpgt_epi32_mask(_mm512_slli_epi32(sum, 4), edge), edge,
+                                     _mm512_set1_epi32(1));
+    }
+};
+
 // 16 * P results, P up to 4; fractions are the last bits of each M.
-template <size_t P>
-[[gnu::always_inline]] inline __m512i quick_curve(const __m512i (&acc)[P], const Curve& c, __m512i (&fractions)[P]) {
-    const __m512i one = _mm512_set1_epi32(1), two = _mm512_set1_epi32(2), four = _mm512_set1_epi32(4);
-    const __m512i eight = _mm512_set1_epi32(8);
+template <size_t P, typename Interval>
+[[gnu::always_inline]] inline __m512i quick_curve(const __m512i (&acc)[P], const Curve& c, const Interval& interval,
+                                                  __m512i (&fractions)[P]) {
+    const __m512i one = _mm512_set1_epi32(1);
     __m512i m[4] = {}, less[4] = {};
     EACH(P, p, {
-        const __m512i sum = acc[p.value];
-        const __mmask16 upper = _mm512_cmpgt_epi32_mask(sum, c.edge8);
-        __m512i k = _mm512_maskz_mov_epi32(upper, eight);
-        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_mask_blend_epi32(upper, c.edge4, c.edge12)), k, four);
-        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, c.edge2)), k, two);
-        k = _mm512_mask_add_epi32(k, _mm512_cmpgt_epi32_mask(sum, _mm512_permutexvar_epi32(k, c.edge1)), k, one);
-        const __m512i slope = _mm512_permutexvar_epi32(k, c.slopes);
-        const __m512i fixed = _mm512_cvtps_epi32(_mm512_fmadd_ps(
-            _mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(slope), _mm512_permutexvar_ps(k, c.offsets)));
+        const __m512 real = _mm512_cvtepi32_ps(acc[p.value]);
+        const __m512i k = interval.of(acc[p.value], real), slope = _mm512_permutexvar_epi32(k, c.slopes);
+        const __m512i fixed = _mm512_cvtps_epi32(
+            _mm512_fmadd_ps(real, _mm512_castsi512_ps(slope), _mm512_permutexvar_ps(k, c.offsets)));
         fractions[p.value] = _mm512_and_si512(fixed, c.fraction);
         m[p.value] = _mm512_sra_epi32(fixed, c.bits);
         less[p.value] = _mm512_ternarylogic_epi32(m[p.value], slope, one, 0x80);    // all three
@@ -519,12 +555,12 @@ template <size_t P>
     return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words01, words23));
 }
 
-template <size_t P>
-[[gnu::always_inline]] inline void quick_vectors(const int32_t* acc, const Curve& c, const Table& exact, double scale,
-                                                 double add, uint8_t* dst) {
+template <size_t P, typename Interval>
+[[gnu::always_inline]] inline void quick_vectors(const int32_t* acc, const Curve& c, const Interval& interval,
+                                                 const Table& exact, double scale, double add, uint8_t* dst) {
     __m512i sums[P], fractions[P];
     EACH(P, p, { sums[p.value] = _mm512_loadu_si512(acc + 16 * p.value); });
-    _mm512_storeu_si512(dst, quick_curve(sums, c, fractions));
+    _mm512_storeu_si512(dst, quick_curve(sums, c, interval, fractions));
     __m512i least = fractions[0];
     EACH(P, p, { least = _mm512_min_epi32(least, fractions[p.value]); });
     if (_mm512_cmplt_epi32_mask(least, c.margin) != 0) [[unlikely]] {
@@ -536,19 +572,26 @@ template <size_t P>
     }
 }
 
-void quick_table(const int32_t* acc, size_t n, const QuickTable& q, const Table& exact, double scale, double add,
-                 uint8_t* dst) {
+template <typename Interval>
+void quick_row(const int32_t* acc, size_t n, const QuickTable& q, const Table& exact, double scale, double add, uint8_t* dst) {
     const Curve curve(q);
+    const Interval interval(q);
     for (; n > 48; n -= 64, acc += 64, dst += 64) {
-        quick_vectors<4>(acc, curve, exact, scale, add, dst);
+        quick_vectors<4>(acc, curve, interval, exact, scale, add, dst);
         if (n <= 64) return;
     }
     switch ((n + 15) / 16) {
-        case 3: return quick_vectors<3>(acc, curve, exact, scale, add, dst);
-        case 2: return quick_vectors<2>(acc, curve, exact, scale, add, dst);
-        case 1: return quick_vectors<1>(acc, curve, exact, scale, add, dst);
+        case 3: return quick_vectors<3>(acc, curve, interval, exact, scale, add, dst);
+        case 2: return quick_vectors<2>(acc, curve, interval, exact, scale, add, dst);
+        case 1: return quick_vectors<1>(acc, curve, interval, exact, scale, add, dst);
         default: return;
     }
+}
+
+void quick_table(const int32_t* acc, size_t n, const QuickTable& q, const Table& exact, double scale, double add,
+                 uint8_t* dst) {
+    if (q.by_cells) return quick_row<Cells>(acc, n, q, exact, scale, add, dst);
+    quick_row<Halving>(acc, n, q, exact, scale, add, dst);
 }
 
 bool supported() {

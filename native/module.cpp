@@ -4,23 +4,28 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "bound_module.hpp"
 #include "layer.hpp"
+#include "scratch.hpp"
 
 namespace nb = nanobind;
 using namespace openkpu;
 
 namespace openkpu {
 void bind_tensor_ops(nb::module_& m);  // tensor_module.cpp
+void bind_quantizing(nb::module_& m);  // quantizing_module.cpp
 }
 
 namespace {
 
 using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Pictures = nb::ndarray<uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Weights = nb::ndarray<const uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -82,6 +87,35 @@ struct BoundLayer {
         layer.run(ram, threads, dense);
     }
 
+    // Runs dense maps (n, ic, h, w) one after the other through the AI RAM, to dense results (n, oc, oh, ow).
+    void run_pictures(const Bytes& ai_ram, size_t threads, const Pictures& x, const Pictures& out) const {
+        const Geometry& g = geometry;
+        const auto is = [](const Pictures& a, size_t n, size_t c, size_t h, size_t w) {
+            return a.shape(0) == n && a.shape(1) == c && a.shape(2) == h && a.shape(3) == w;
+        };
+        const size_t n = x.shape(0);
+        if (ai_ram.shape(0) != (size_t{2} << 20) || !is(x, n, g.ic, g.h, g.w) || !is(out, n, g.oc, g.oh, g.ow)) {
+            throw std::invalid_argument("arrays do not match the geometry");
+        }
+        const auto end = [](size_t base, size_t channel, size_t group, size_t row, size_t c, size_t h, size_t w) {
+            return base + (c - 1) / group * channel + (std::min(c, group) - 1) * (64 / group) + (h - 1) * row + w;
+        };
+        if (end(g.src, g.src_channel, g.src_group, g.src_row, g.ic, g.h, g.w) > kAiRam ||
+            end(g.dst, g.dst_channel, g.dst_group, g.dst_row, g.oc, g.oh, g.ow) > kAiRam) {
+            throw std::invalid_argument("a map leaves AI RAM");
+        }
+        uint8_t* ram = ai_ram.data();
+        nb::gil_scoped_release release;
+        for (size_t i = 0; i < n; ++i) {
+            const uint8_t* from = x.data() + i * g.ic * g.h * g.w;
+            for (size_t c = 0; c < g.ic; ++c) {
+                uint8_t* to = ram + address(g.src, g.src_channel, g.src_group, c);
+                for (size_t y = 0; y < g.h; ++y, from += g.w) memcpy(to + y * g.src_row, from, g.w);
+            }
+            layer.run(ram, threads, out.data() + i * g.oc * g.oh * g.ow);
+        }
+    }
+
     // The same, to run later and often.
     static Operator bind(const nb::object& self, const Bytes& ai_ram, size_t threads, const std::optional<Output>& out) {
         const BoundLayer& b = nb::cast<const BoundLayer&>(self);
@@ -107,9 +141,12 @@ NB_MODULE(_native, m) {
              nb::arg("activation"))
         .def("run", &BoundLayer::run, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
              nb::arg("out").noconvert().none())
+        .def("run_pictures", &BoundLayer::run_pictures, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
+             nb::arg("x").noconvert(), nb::arg("out").noconvert())
         .def("bind", &BoundLayer::bind, nb::arg("ai_ram").noconvert(), nb::arg("threads"),
              nb::arg("out").noconvert().none())
         .def_prop_ro("path", [](const BoundLayer& b) { return b.layer.path(); });
     bind_tensor_ops(m);
+    bind_quantizing(m);
     add_bound_operators(m);
 }

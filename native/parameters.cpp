@@ -88,6 +88,55 @@ void add_quick_way(Ramp& r, int64_t top) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 && a > 0); }  // b > 0
 
+// Looks for a division of bn into cells that keeps the edges apart, with some room for rounding.
+Grading grade(const Table& t) {
+    if (t.edges < 2) return {};
+    const double span = t.edge[t.edges - 1] - t.edge[0];
+    for (int i = 0; i < 160; ++i) {
+        const double width = span * std::pow(0.96, i);
+        for (int first = 0; first < 2; ++first) {       // the edge that lies in the second cell
+            for (int j = 1; j < 8; ++j) {
+                const double start = t.edge[first] - width * j / 8;
+                int last = -1;
+                bool apart = true;
+                for (int k = 0; k < t.edges && apart; ++k) {
+                    const double at = std::clamp((t.edge[k] - start) / width + 1, 0.0, 31.5), part = at - std::floor(at);
+                    const int cell = static_cast<int>(at);
+                    apart = cell > last && (cell == 0 || cell == 31 || (part > 0.01 && part < 0.99));
+                    last = cell;
+                }
+                if (apart) return {start, width};
+            }
+        }
+    }
+    return {};
+}
+
+// Fills in the cells of a channel's quick table, where they can replace the search among the edges.
+void add_cells(QuickTable& q, int edges, const Grading& grading, const ChannelNorm& n, Range alu) {
+    if (grading.width == 0 || alu.low <= -two(27) || alu.high >= two(27)) return;
+    const double scale = static_cast<double>(n.mul) * power(n.shift);
+    q.cell_a = static_cast<float>(scale / grading.width);
+    q.cell_b = static_cast<float>((static_cast<double>(n.add) - grading.start) / grading.width + 1);
+    if (std::abs(std::ldexp(q.cell_a, 27)) + std::abs(q.cell_b) > 1e9F) return;     // it has to fit an integer
+    const auto cell = [&](int32_t acc) {
+        return std::clamp(static_cast<int>(std::fma(static_cast<float>(acc), q.cell_a, q.cell_b)), 0, 31);
+    };
+    int32_t inside[32], before[32] = {};
+    std::fill_n(inside, 32, static_cast<int32_t>(two(27) - 1));
+    for (int k = 0; k < edges; ++k) {
+        const int32_t edge = q.edge[k];
+        if (edge >= alu.high) continue;                 // never passed
+        const int first = edge < alu.low ? -1 : cell(edge);
+        for (int c = first + 1; c < 32; ++c) ++before[c];
+        if (first < 0 || cell(edge + 1) != first) continue;
+        if (inside[first] != two(27) - 1) return;
+        inside[first] = edge;
+    }
+    for (int c = 0; c < 32; ++c) q.cell[c] = static_cast<int32_t>(static_cast<uint32_t>(inside[c]) << 4) | before[c];
+    q.by_cells = true;
+}
+
 // The float nearest to v whose last bit is as wanted.
 float with_last_bit(double v, bool bit) {
     const float near = static_cast<float>(v);
@@ -103,7 +152,7 @@ float with_last_bit(double v, bool bit) {
 // at all below 2^24), a by 2^-23 with its last bit, b and the result by 2^-24, and |acc * a| <= |w| + |b| + 1. So w is wrong
 // by less than 2^-24 * 4 (or 3) * (|w| + |b| + 1). Where |w| > 520 that changes nothing: the result is 0 or 255 either way.
 // All this is scaled by 2^bits, which is exact, rounded to an integer, and shifted up by half the margin.
-void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Range alu) {
+void add_quick_table(QuickTable& q, const Table& table, const Grading& grading, const ChannelNorm& n, Range alu) {
     if (n.mul <= 0) return;
     const auto bn = [&](int64_t acc) { return ((acc * n.mul) >> n.shift) + n.add; };
     const double scale = static_cast<double>(n.mul) * power(n.shift);
@@ -142,6 +191,7 @@ void add_quick_table(QuickTable& q, const Table& table, const ChannelNorm& n, Ra
         q.a[k] = with_last_bit(std::ldexp(a[k], bits), falling[k]);
         q.b[k] = static_cast<float>(std::ldexp(b[k], bits) + half);
     }
+    add_cells(q, table.edges, grading, n, alu);
     q.bits = bits;
     q.margin = static_cast<int32_t>(2 * half + 1);
 }
@@ -254,8 +304,9 @@ Parameters make_parameters(const Geometry& g, const uint16_t* weights, const int
         p.table.bias[k] = static_cast<double>(s.bias);
         if (k > 0) p.table.edge[k - 1] = static_cast<double>(intervals[k].edge);
     }
+    p.grading = grade(p.table);
     p.quick.resize(g.oc);
-    for (size_t c = 0; c < g.oc; ++c) add_quick_table(p.quick[c], p.table, p.norm[c], sums[c]);
+    for (size_t c = 0; c < g.oc; ++c) add_quick_table(p.quick[c], p.table, p.grading, p.norm[c], sums[c]);
     return p;
 }
 

@@ -29,6 +29,11 @@ struct Segment {
     int64_t x_start, y_mul, shift, bias;
 };
 
+// A division of bn into 32 cells of one width, the outermost without an end, so that no two edges of a table share a cell.
+struct Grading {
+    double start = 0, width = 0;            // of the second cell; no such division where the width is 0
+};
+
 struct ChannelNorm {
     int64_t mul, add, shift;
 };
@@ -47,6 +52,7 @@ struct Parameters {
     bool is_ramp = false;
     std::vector<Ramp> ramps;                // (oc,) when is_ramp
     Table table{};                          // else, with norm's scale and add
+    Grading grading;                        // of table
     std::vector<QuickTable> quick;          // (oc,) beside table
 };
 

@@ -76,6 +76,10 @@ def reorg(b):
     return b.conv(b.reshape(b.transpose(t, 0, 3, 5, 1, 2, 4), 1, 32, 4, 4), 4, 3)
 
 
+def interleaved(b, mode="DCR"):
+    return b.conv(b.op("DepthToSpace", [b.relu(b.conv(b.x, 12, 3))], (1, 3, 16, 16), blocksize=2, mode=mode), 4, 3)
+
+
 def reduced(b, op, axes, keep=True):
     t = b.conv(b.x, 4, 3)
     shape = tuple(1 if i in axes else d for i, d in enumerate(t.shape) if keep or i not in axes)
@@ -147,7 +151,7 @@ MODELS = {
     "a long function of floats": lambda b: b.unary(
         "Tanh", b.unary("Softplus", b.binary("Mul", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)))
     ),
-    "a wide depthwise kernel": lambda b: b.depthwise(b.conv(b.x, 256, 1), 7),
+    "a wide kernel over many channels": lambda b: b.conv(b.conv(b.x, 200, 1), 4, 5),
     "most of floats": lambda b: b.max_pool(b.binary("Mul", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)), 3, 1, (1, 1, 1, 1)),
 }
 ONLY = {
@@ -177,6 +181,15 @@ EVERYWHERE = (
     "maximum over channels and rows",
     "minimum over columns",
     "sum of all",
+    "channels of a map",
+    "every second pixel of the input",
+    "shuffled channels",
+    "squeeze and excite",
+    "multiplied maps",
+    "limits behind",
+    "a long function of floats",
+    "transposed convolution",
+    "transposed convolution in groups",
 )
 """Models that V3 expresses in another form."""
 CASES = [(v, n, m) for n, m in MODELS.items() for v in (V4, V5)] + [(v, n, m) for n, (v, m) in ONLY.items()]

@@ -24,6 +24,8 @@ DETAILS: Final = {
     "Larger and dilated kernels": "openkpu.lower.wide",
     "Pooling": "openkpu.lower.pool",
     "Sums and concatenations": "openkpu.lower.merge",
+    "Products": "openkpu.lower.product",
+    "Reductions and norms": "openkpu.lower.reduce",
     "Fully connected": "openkpu.lower.dense",
     "Parts of maps": "openkpu.lower.view",
     "Maps that are too large": "openkpu.passes.split_into_tiles",

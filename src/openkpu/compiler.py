@@ -167,6 +167,7 @@ def compile(
         outputs=outputs,
         dump=where,
         anew=calibration is not None,
+        ram=MAIN_RAM_BYTES if board is None else board.free,
     )
     source = lowered.inputs[0]
     params = pixels(graph, mean, std, input_range)
@@ -214,7 +215,7 @@ def check(
     """
     version = targets.target(choose(target, firmware)[0])
     graph = _import(path, input_shapes, outputs)
-    canonicalize.run(graph)
+    canonicalize.run(graph, version=version.version)
     return lower(graph, target=version, refused=[])[1]
 
 
@@ -236,17 +237,19 @@ def front_end(
     outputs: Sequence[str] | None = None,
     dump: Path | None = None,
     anew: bool = False,
+    ram: int = MAIN_RAM_BYTES,
 ) -> tuple[Graph, Graph, list[Decision]]:
     """Import, canonicalize and lower a model; returns the float graph, the lowered graph and the decisions.
 
     ``anew``: a model that came quantised is to be quantised again, so of its own ranges only the input's counts.
+    ``ram``: bytes of main RAM that file and scratch may take before the file has to be streamed from flash.
     """
     graph = _import(path, input_shapes, outputs)
     if anew:
         first = graph.inputs[0].name
         graph.scales = {first: graph.scales[first]} if first in graph.scales else {}
-    canonicalize.run(graph, dump)
-    lowered, decisions = lower_to_fit(graph, targets.target(target), most_layers(len(graph.outputs)))
+    canonicalize.run(graph, dump, version=targets.target(target).version)
+    lowered, decisions = lower_to_fit(graph, targets.target(target), most_layers(len(graph.outputs)), ram)
     return graph, lowered, decisions
 
 

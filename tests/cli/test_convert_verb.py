@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from graph_builders import Builder
-from target_models import graph_of, squeeze_excite
+from target_models import MODELS, graph_of, squeeze_excite
 from typer.testing import CliRunner
 
 import openkpu
@@ -76,14 +76,17 @@ def test_nothing_is_written_where_no_counterpart_exists(gated, tmp_path):
     assert "E222" in result.stderr
 
 
-def test_v3_says_which_version_has_the_operator(gated, tmp_path):
-    result = kpu("compile", gated, "--calibration", tmp_path / "x.npy", "-o", tmp_path / "no.kmodel")
+def test_v3_says_which_version_has_the_operator(tmp_path):
+    divided = tmp_path / "divided.onnx"
+    divided.write_bytes(to_onnx(graph_of((1, 3, 8, 8), MODELS["divided"])).SerializeToString())
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), np.uint8))
+    result = kpu("compile", divided, "--calibration", tmp_path / "x.npy", "-o", tmp_path / "no.kmodel")
     assert result.exit_code != 0
     assert "--target v4" in result.stderr
-    checked = kpu("check", gated)
+    checked = kpu("check", divided)
     assert checked.exit_code == 1
     assert "does not compile to kmodel V3" in checked.output
-    assert kpu("check", gated, "--target", "v5").exit_code == 0
+    assert kpu("check", divided, "--target", "v5").exit_code == 0
 
 
 def test_check_names_target_and_firmware(gated):

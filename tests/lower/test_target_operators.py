@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder, lowered_equals_source
-from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, reorg, squeeze_excite, variance
+from target_models import CASES, EVERYWHERE, MODELS, ONLY, attention, interleaved, squeeze_excite, variance
 
 from openkpu.errors import UnsupportedError
 from openkpu.lower.lower import lower
@@ -68,7 +68,7 @@ def test_the_square_in_a_variance_is_taken_of_floats():
 
 
 def test_a_movement_between_kpu_layers_moves_bytes():
-    g = graph(reorg)
+    g = graph(interleaved)
     canonicalize.run(g)
     lowered, _ = lower(g, target=V4)
     (move,) = [n for n in lowered.nodes if n.op == "TensorTranspose"]

@@ -165,14 +165,40 @@ def test_a_function_between_layers_takes_its_range_from_the_file() -> None:
     assert np.abs(got - wanted[0].transpose(2, 0, 1)).max() <= 4
 
 
-def test_ranges_that_the_file_does_not_tell() -> None:
-    """A slope for each channel needs a layer in between whose range is nowhere."""
+def test_a_slope_for_each_channel() -> None:
+    """It becomes a layer in between, whose range follows from that of its input."""
     m = Model()
     x = m.input(1, 12, 10, 3, dtype="int8", scale=SX, zero=ZX)
     q = RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
     y = int8_conv(m, x, q, np.full(4, 0.01, np.float32), np.zeros(4, np.int64), (1, 12, 10, 4), scale=0.05)
-    slope = m.const(np.array([[[-3, 20, 90, 7]]], np.int8), scale=0.01)
-    m.op("PRELU", [y, slope], (1, 12, 10, 4), dtype="int8", scale=0.05)
+    slope = np.array([-30, 20, 90, 7])
+    m.op("PRELU", [y, m.const(slope.astype(np.int8), scale=0.01)], (1, 12, 10, 4), dtype="int8", scale=0.05)
+    c = compile(m.bytes())
+    acc = ref.conv(signed().astype(np.int64), q.astype(np.int64)) * 0.01 * SX / 0.05
+    v = np.clip(np.floor(acc + 0.5), -128, 127)
+    wanted = np.clip(np.where(v > 0, v, v * slope * 0.01), -128, 127)[0].transpose(2, 0, 1)
+    assert np.abs(run(c) / 0.05 - wanted).max() <= 1.6  # two roundings
+    assert c.report.calibration_pictures == 0
+
+
+def test_sizes_without_pictures() -> None:
+    m = Model()
+    x = m.input(1, 12, 10, 3, dtype="int8", scale=SX, zero=ZX)
+    q = RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    y = int8_conv(m, x, q, np.full(4, 0.01, np.float32), np.zeros(4, np.int64), (1, 12, 10, 4), scale=0.05)
+    m.op("ABS", [y], (1, 12, 10, 4), dtype="int8", scale=0.05, zero=-128)
+    acc = ref.conv(signed().astype(np.int64), q.astype(np.int64)) * 0.01 * SX / 0.05
+    wanted = np.abs(np.clip(np.floor(acc + 0.5), -128, 127))[0].transpose(2, 0, 1)
+    assert np.abs(run(compile(m.bytes())) / 0.05 - wanted).max() <= 1.6
+
+
+def test_ranges_that_the_file_does_not_tell() -> None:
+    m = Model()
+    x = m.input(1, 12, 10, 3, dtype="int8", scale=SX, zero=ZX)
+    q = RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    y = int8_conv(m, x, q, np.full(4, 0.01, np.float32), np.zeros(4, np.int64), (1, 12, 10, 4))
+    w = m.const(RNG.integers(-127, 128, (4, 3, 3, 4)).astype(np.int8), scale=np.full(4, 0.01, np.float32), axis=0)
+    m.op("CONV_2D", [y, w], (1, 12, 10, 4), conv(), dtype="int8", scale=0.05)
     with pytest.raises(UnsupportedError, match="calibration") as caught:
         compile(m.bytes())
     assert caught.value.code == "E293"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openkpu.graph.elementwise import Expr, X, clip, const, from_op
 from openkpu.lower.ops import POOLS
 from openkpu.quantize import ranges, weights
-from openkpu.quantize.activation_table import build
+from openkpu.quantize.activation_table import Met, build
 from openkpu.quantize.params import QParams, from_range
 from openkpu.quantize.segment_fit import fit
 from openkpu.quantize.statistics import Statistics
@@ -43,9 +43,9 @@ def test_quantize_and_dequantize(zp, scale, offset):
 
 
 def statistics(*pictures):
-    s = Statistics()
-    for x in pictures:
-        s.add(np.asarray(x, np.float32))
+    arrays = [np.asarray(x, np.float32) for x in pictures]
+    s = Statistics(arrays[0].shape, len(arrays))
+    assert all(s.add(x) for x in arrays)
     return s
 
 
@@ -204,7 +204,7 @@ def test_segments_are_optimal(target, seed):
 def table(fn, low, high, out_low, out_high, samples=None):
     p = from_range(out_low, out_high, 1)
     scale = float(p.scale[0])
-    return build(fn, scale, p.zero_point, 2.0**UNIT_BITS / scale, (low, high), samples)
+    return build(fn, scale, p.zero_point, 2.0**UNIT_BITS / scale, Met((low, high), samples))
 
 
 EXACT = {

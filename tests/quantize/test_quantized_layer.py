@@ -11,8 +11,9 @@ from openkpu.errors import UnsupportedError
 from openkpu.graph.elementwise import X, clip
 from openkpu.kpu import engine, fmap
 from openkpu.kpu.monitor import Monitor
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.execute import Scratch
-from openkpu.quantize.layer import LayerSpec, _batch_norm, make_layer
+from openkpu.quantize.layer import LayerSpec, batch_norm, make_layer
 from openkpu.quantize.params import QParams, from_range
 
 RELU = clip(X, 0, float("inf"))
@@ -55,7 +56,7 @@ def layers(draw):
 @settings(max_examples=60)
 def test_layer_equals_float_arithmetic(case):
     spec, qin, qout, x, y = case
-    made = make_layer(spec, qin, qout, span=(float(y.min()), float(y.max())))
+    made = make_layer(spec, qin, qout, met=Met((float(y.min()), float(y.max()))))
     got = Scratch().run(made.layer, x)
     want = np.clip(y / qout.scale[:, None, None] + qout.zero_point, 0, 255)
     # the inputs' counts times half a weight step, summed, and the rounding of the output
@@ -68,7 +69,7 @@ def test_layer_equals_float_arithmetic(case):
 @settings(max_examples=40)
 def test_no_input_leaves_the_proven_bits(case, seed):
     spec, qin, qout, _, y = case
-    made = make_layer(spec, qin, qout, span=(float(y.min()), float(y.max())))
+    made = make_layer(spec, qin, qout, met=Met((float(y.min()), float(y.max()))))
     rng = np.random.default_rng(seed)
     ai = np.zeros(1 << 21, np.uint8)
     monitor = Monitor()
@@ -90,7 +91,11 @@ def test_no_input_leaves_the_proven_bits(case, seed):
 @given(st.lists(st.floats(1e-6, 2**23 - 2), min_size=1, max_size=8))
 def test_batch_norm_numbers(gains):
     gain = np.array(gains)
-    mul, shift = _batch_norm(gain)
+    nothing = np.zeros(len(gain), np.int64)
+    bn, sizes = batch_norm(gain, np.ones_like(gain), gain, (nothing, nothing), 1.0, 0)
+    mul, shift = bn.mul, bn.shift
+    assert sizes.gain == gain.max()
+    np.testing.assert_array_equal(bn.add, np.rint(gain))
     assert mul.min() >= 0
     assert mul.max() < 2**23
     assert shift.min() >= 0
@@ -102,7 +107,7 @@ def test_identity_copies_every_byte():
     same = QParams.uniform(0.02, 13, 4)
     spec = LayerSpec((4, 8, 8), np.ones((4, 1, 1, 1)), np.zeros(4), None, "none", True, "copy")
     x = np.arange(256, dtype=np.uint8).reshape(1, 4, 8, 8)
-    made = make_layer(spec, same, same, span=(-0.26, 4.84))
+    made = make_layer(spec, same, same, met=Met((-0.26, 4.84)))
     np.testing.assert_array_equal(Scratch().run(made.layer, x), x)
 
 
@@ -110,6 +115,6 @@ def test_numbers_out_of_all_proportion_are_refused():
     spec = LayerSpec((1, 4, 4), np.ones((1, 1, 1, 1)), np.array([1e12]), None, "none", False, "huge")
     p = QParams.uniform(1e-3, 0, 1)
     with pytest.raises(UnsupportedError) as caught:
-        make_layer(spec, p, p, span=(0, 1))
+        make_layer(spec, p, p, met=Met((0, 1)))
     assert caught.value.code == "E230"
     assert "huge" in caught.value.where

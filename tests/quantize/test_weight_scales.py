@@ -31,13 +31,18 @@ def test_an_identity_is_exact():
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 9, 64, 65, 200]))
 @settings(max_examples=20)
-def test_factors_rebuild_the_inverse(seed, d):
+def test_factors_take_the_second_moments_apart(seed, d):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, d, d + 5))
     h = x @ x.transpose(0, 2, 1)
-    upper = rounding._factor(h, 0.05).astype(np.float64)
-    assert np.array_equal(upper, np.triu(upper))
+    factor = rounding._factor(h, 0.05).astype(np.float64)
+    assert np.array_equal(factor, np.triu(factor))
+    np.testing.assert_allclose(np.einsum("bii->bi", factor), 1)
     damped = h + np.eye(d) * (0.05 * np.einsum("bii->bi", h).mean(1) + 1e-6)[:, None, None]
-    np.testing.assert_allclose(
-        upper.transpose(0, 2, 1) @ upper @ damped, np.broadcast_to(np.eye(d), h.shape), atol=1e-4
-    )
+    # damped = factor @ diagonal @ factor.T
+    rest = np.linalg.solve(factor, damped)
+    rest = np.linalg.solve(factor, rest.transpose(0, 2, 1))
+    diagonal = np.einsum("bii->bi", rest)
+    assert (diagonal > 0).all()
+    size = np.sqrt(diagonal[:, :, None] * diagonal[:, None, :])
+    np.testing.assert_allclose((rest - np.eye(d) * diagonal[:, None, :]) / size, 0, atol=1e-4)

@@ -12,6 +12,7 @@ from openkpu.errors import InputError
 from openkpu.float.export import to_onnx
 from openkpu.k210 import ACCUMULATOR_BITS, WEIGHT_LOAD_BYTES_16
 from openkpu.kmodel.program import KpuConv
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.execute import Scratch
 from openkpu.quantize.layer import LayerSpec, make_layer
 from openkpu.quantize.params import QParams, from_range
@@ -42,7 +43,7 @@ def test_a_layer_is_exact_but_for_the_rounding_of_its_output(seed, depthwise, k,
     y = np.einsum("nchwij,cij->nchw" if depthwise else "nchwij,ocij->nohw", windows, w[:, 0] if depthwise else w)
     y += spec.b[:, None, None]
     qout = from_range(float(y.min()), float(y.max()), oc)
-    made = make_layer(spec, qin, qout, span=(float(y.min()), float(y.max())), weight_bits=16)
+    made = make_layer(spec, qin, qout, met=Met((float(y.min()), float(y.max()))), weight_bits=16)
     assert made.layer.weights.dtype == np.uint16
     assert max(made.conv_bits, made.bn_bits) <= ACCUMULATOR_BITS
     want = np.clip(y / qout.scale[:, None, None] + qout.zero_point, 0, 255)
@@ -52,7 +53,9 @@ def test_a_layer_is_exact_but_for_the_rounding_of_its_output(seed, depthwise, k,
 def test_a_load_brings_as_many_channels_as_with_8_bits():
     spec = LayerSpec((512, 4, 4), np.ones((64, 512, 3, 3)), np.zeros(64), None, "none", False, "wide")
     q = QParams.uniform(0.1, 0, 512)
-    made = {bits: make_layer(spec, q, QParams.uniform(9.0, 0, 64), span=(0, 9), weight_bits=bits) for bits in (8, 16)}
+    made = {
+        bits: make_layer(spec, q, QParams.uniform(9.0, 0, 64), met=Met((0, 9)), weight_bits=bits) for bits in (8, 16)
+    }
     r8, r16 = (made[bits].layer.registers for bits in (8, 16))
     assert r16.o_ch_num_coef == r8.o_ch_num_coef
     assert r16.load_time == r8.load_time

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from target_models import MODELS, graph_of, squeeze_excite
+from target_models import graph_of, squeeze_excite
 
 import openkpu
 from openkpu.compiler import compile
@@ -62,9 +62,21 @@ def compiled(graph, target):
     return compile(to_onnx(graph).SerializeToString(), calibration=x, mean=127.5, std=64.0, target=target), x
 
 
-@pytest.mark.parametrize("name", ["squeeze and excite", "multiplied maps", "a long function of floats"])
+def largest(b, op="Max"):
+    return b.conv(b.binary(op, b.conv(b.x, 4, 3), b.conv(b.x, 4, 1)), 4, 3)
+
+
+BETWEEN_LAYERS = {
+    "squeeze and excite": squeeze_excite,
+    "maximum": largest,
+    "minimum": lambda b: largest(b, "Min"),
+    "limits behind": lambda b: b.conv(b.relu6(b.binary("Max", b.conv(b.x, 4, 3), b.conv(b.x, 4, 1))), 4, 3),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN_LAYERS)
 def test_v4_stays_in_whole_numbers_between_layers(name):
-    c, x = compiled(graph_of((1, 3, 8, 8), MODELS[name]), "v4")
+    c, x = compiled(graph_of((1, 3, 8, 8), BETWEEN_LAYERS[name]), "v4")
     kinds = [type(s) for s in c.model.steps]
     assert QuantizedBinary in kinds
     again = openkpu.load(c.model.to_bytes())
@@ -82,7 +94,7 @@ def test_results_that_only_floats_read_stay_floats():
 
 @pytest.mark.parametrize(("version", "whole"), [(V4, True), (V5, False)])
 def test_only_v4_has_whole_numbers(version, whole):
-    graph = graph_of((1, 3, 8, 8), squeeze_excite)
+    graph = graph_of((1, 3, 8, 8), largest)
     canonicalize.run(graph)
     lowered, _ = lower(graph, target=version)
     (node,) = [n for n in lowered.nodes if n.op == "TensorBinary"]

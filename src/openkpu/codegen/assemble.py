@@ -39,9 +39,12 @@ class Assembler:
         self.q = quantized
         self.steps = steps
         self.actions: list[Action] = []
+        self.life: dict[int, tuple[int, int]] = {}
+        """First and last action so far of each buffer, by its id."""
         self.made: list[Tensor | None] = []
         self.forms: dict[tuple[int, Domain], Buffer] = {}
         self.users = graph.users()
+        self._in_main: dict[int, bool] = {}
         self.inputs: list[Buffer] = []
         self.constants: list[Buffer] = []
         self.current: Node | None = None
@@ -62,6 +65,9 @@ class Assembler:
         """Append an action; steps get the source layer's name."""
         node = self.current
         name = (node.source[-1] if node.source else node.output.name) if node is not None else ""
+        for b in (*self.expand(writes), *self.expand(reads)):
+            first, _ = self.life.get(id(b), (len(self.actions), 0))
+            self.life[id(b)] = (first, len(self.actions))
         self.actions.append(Action(reads, writes, lambda: replace(make(), name=name), name))
         self.made.append(tensor)
 
@@ -220,7 +226,7 @@ class Assembler:
             return shift == 0
         moved = anchor.body.members if anchor.body is not None else [anchor]
         places = [(m, m.offset) for m in body.members] + [(m, m.offset + shift) for m in moved]
-        life = self._life_so_far()
+        life = self._life_so_far({id(m) for m, _ in places})
         unwritten = (len(self.actions), FOREVER)
         if conflict([Piece(o, m.size, *life.get(id(m), unwritten)) for m, o in places]) is not None:
             return False
@@ -230,19 +236,15 @@ class Assembler:
             m.body, m.offset = body, o - lowest
         return True
 
-    def _life_so_far(self) -> dict[int, tuple[int, int]]:
-        """Lifetimes as far as known; a tensor with readers to come lives on."""
-        life: dict[int, tuple[int, int]] = {}
-        for i, a in enumerate(self.actions):
-            for b in (*self.expand(a.writes), *self.expand(a.reads)):
-                first, _ = life.get(id(b), (i, i))
-                life[id(b)] = (first, i)
+    def _life_so_far(self, buffers: set[int]) -> dict[int, tuple[int, int]]:
+        """Lifetimes of some buffers as far as known; a tensor with readers to come lives on."""
+        life = {i: self.life[i] for i in buffers if i in self.life}
         now = len(self.actions)
         for (key, _), b in self.forms.items():
-            if self._needed_later(key):
-                for m in self.expand([b]):
-                    first, _ = life.get(id(m), (-1, now))
-                    life[id(m)] = (first, FOREVER)
+            parts = [id(m) for m in self.expand([b])] if id(b) in self.aliases else [id(b)]
+            if any(i in buffers for i in parts) and self._needed_later(key):
+                for i in parts:
+                    life[i] = (life.get(i, (-1, now))[0], FOREVER)
         for b in self.pending:
             life[id(b)] = (life.get(id(b), (now, now))[0], FOREVER)
         for b in self.inputs:

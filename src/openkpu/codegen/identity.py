@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from openkpu.kpu.layer import KpuLayer
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.layer import LayerSpec, make_layer
 from openkpu.quantize.params import QParams
 
@@ -14,4 +15,4 @@ def identity_layer(shape: tuple[int, ...], weight_bits: int = 8) -> KpuLayer:
     c, h, w = shape
     same = QParams.uniform(1.0, 0, c)
     spec = LayerSpec((c, h, w), np.ones((c, 1, 1, 1)), np.zeros(c), None, "none", c > 1, "copy")
-    return make_layer(spec, same, same, span=(0.0, 255.0), weight_bits=weight_bits).layer
+    return make_layer(spec, same, same, met=Met((0.0, 255.0)), weight_bits=weight_bits).layer

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from openkpu.codegen import v3_more
 from openkpu.codegen.assemble import F32, U8, Assembler, byte_count
 from openkpu.codegen.buffers import Buffer
 from openkpu.codegen.identity import identity_layer
@@ -382,22 +383,6 @@ def add(asm: Assembler, node: Node) -> None:
     )
 
 
-def normalize(asm: Assembler, node: Node) -> None:
-    """One step for each vector along the last dimension that is not 1."""
-    source, out = _f32(asm, node)
-    length = node.output.shape[node.attrs["axis"]]
-    count = int(np.prod(node.output.shape)) // length
-    for i in range(count):
-
-        def make(i: int = i) -> p.Step:
-            def part(b: Buffer) -> p.Operand:
-                return p.Operand(Memory.MAIN, b.start + 4 * i * length, F32, (length,))
-
-            return p.L2Normalization(input=part(source), output=part(out))
-
-        asm.act(make, [source], [out], node.output if i == count - 1 else None)
-
-
 def to_hwc(asm: Assembler, node: Node) -> None:
     """CHW -> HWC."""
     source, out = _f32(asm, node)
@@ -460,8 +445,8 @@ HANDLERS: Final[dict[str, Callable[[Assembler, Node], None]]] = {
     "CpuSoftmax": softmax,
     "CpuLogistic": logistic,
     "CpuAdd": add,
-    "CpuNormalize": normalize,
     "CpuToHWC": to_hwc,
     "CpuConcat": concat,
     "TensorConcat": tiles,
+    **v3_more.HANDLERS,
 }

@@ -7,6 +7,7 @@ not know the version; they ask for V3, the default.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from openkpu.estimate.cpu import RUNTIMES, V3
@@ -135,3 +136,17 @@ def kpu_average_us(c: int, h: int, w: int, blocks: tuple[int, int], *, version: 
     one = r.pool_output.ns + r.pool_tap.ns if version == 3 else r.slice.ns
     cpu = c * h * w * r.download.ns + taken * (one + r.dequantize.ns + r.average.ns)
     return kpu + cpu / 1000
+
+
+def shuffle_us(size: tuple[int, ...], *, version: int = 3) -> float:
+    """Return the time to bring a map (c, h, w) to main RAM, reorder its bytes there, and bring it back."""
+    r, n = RUNTIMES[version], prod(size)
+    return n * (r.download.ns + r.transpose.ns + upload_ns(size[-1], version)) / 1000
+
+
+def cpu_float_us(inputs: int, size: tuple[int, ...], macs: float, *, version: int = 3) -> float:
+    """Return the time of an operator in float between KPU layers: its input there, its result (c, h, w) back."""
+    r = RUNTIMES[version]
+    there = inputs * (r.download.ns + r.dequantize.ns)
+    back = prod(size) * (r.quantize.ns + upload_ns(size[-1], version))
+    return (there + macs * r.mac.ns + back) / 1000

@@ -271,8 +271,8 @@ def local_response(call: Call) -> None:
     size, region = p.integer("local_size", 5), p.string("norm_region", "ACROSS_CHANNELS")
     if region != "ACROSS_CHANNELS" or size % 2 == 0:
         raise call.refuse(f"LRN over {region}, size {size}", "an odd number of neighbouring channels is taken")
-    numbers = {"alpha": p.number("alpha", 1.0), "beta": p.number("beta", 0.75), "bias": p.number("k", 1.0)}
-    call.done(call.add("LRN", [call.x], size=size, **numbers))
+    alpha, beta, bias = p.number("alpha", 1.0), p.number("beta", 0.75), p.number("k", 1.0)
+    call.done(call.add("LRN", [call.x], size=size, alpha=alpha, beta=beta, bias=bias))
 
 
 @handles("Normalize")

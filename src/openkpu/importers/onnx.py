@@ -16,18 +16,16 @@ import numpy as np
 from openkpu.errors import FileFormatError, InputError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
 from openkpu.graph.ir import Graph, Tensor
-from openkpu.importers import onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_reduce
+from openkpu.importers import onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce
 from openkpu.importers.finish import finish
 from openkpu.importers.onnx_call import HANDLERS, Builder, Call, attributes
 from openkpu.importers.onnx_file import opset_of, read_model
 from openkpu.importers.onnx_fold import array_of, can_fold, fold, keep_name
 from openkpu.importers.onnx_rows import as_picture, is_row
 
-_HANDLER_MODULES: Final = (onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_reduce)
+_HANDLER_MODULES: Final = (onnx_curves, onnx_movement, onnx_norm, onnx_ops, onnx_pool, onnx_quantized, onnx_reduce)
 """Importing them fills ``HANDLERS``."""
-_QUANTIZED: Final = frozenset(
-    ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
-)
+_DYNAMIC: Final = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
 _FLOAT_TYPES: Final = (1, 10, 11, 16)  # TensorProto FLOAT, FLOAT16, DOUBLE, BFLOAT16
 
 
@@ -210,7 +208,8 @@ class _File:
         """Floats are float32; so is an integer input that is only ever cast to floats."""
         readers = self.readers.get(name, [])
         to = {a.i for n in readers for a in n.attribute if n.op_type == "Cast" and a.name == "to"}
-        only_casts = bool(readers) and all(n.op_type == "Cast" for n in readers) and to <= set(_FLOAT_TYPES)
+        real = ("Cast", "DequantizeLinear", "QLinearConv")
+        only_casts = bool(readers) and all(n.op_type in real for n in readers) and to <= set(_FLOAT_TYPES)
         if elem_type in _FLOAT_TYPES or (only_casts and elem_type in (2, 3, 4, 5, 6, 7, 12, 13)):
             return "float32"
         try:
@@ -221,7 +220,9 @@ class _File:
     def finish(self, builder: Builder, name: str) -> Graph:
         """Collect inputs and outputs under the file's names."""
         results = {n: builder.values.get(n) for n in self.outputs}
-        return finish(builder, [builder.values[n] for n in self.inputs], results, self.where, name)
+        graph = finish(builder, [builder.values[n] for n in self.inputs], results, self.where, name)
+        graph.scales = {t.name: scale for t, scale in builder.scales.values()}
+        return graph
 
 
 def _run(builder: Builder, nodes: Iterable[Any]) -> None:
@@ -248,13 +249,16 @@ def import_node(builder: Builder, proto: Any, inputs: list[Tensor | None]) -> No
 
 def _import(call: Call) -> None:
     proto, op, builder = call.proto, call.op, call.builder
-    if op in _QUANTIZED or op.startswith("QLinear"):
+    if op in _DYNAMIC:
         raise call.refuse(
-            "an already quantised model",
-            f"{op} belongs to ONNX's own quantisation; its numbers are not the KPU's",
-            "give the float model; OpenKPU quantises it itself",
+            "a model whose ranges are found while it runs",
+            f"{op} belongs to dynamic quantisation; the KPU's ranges are fixed",
+            "give the float model, or quantise it statically (with calibration)",
             code="E263",
         )
+    if proto.domain == onnx_quantized.OWN_DOMAIN and op in onnx_quantized.OWN:
+        onnx_quantized.own(call)(call)
+        return
     if proto.domain not in ("", "ai.onnx"):
         raise call.refuse(
             f"operator '{op}' of the set '{proto.domain}'",

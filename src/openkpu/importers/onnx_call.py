@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openkpu.errors import FileFormatError, OpenKPUError, UnsupportedError
 from openkpu.extras import require
-from openkpu.graph.ir import Node, Tensor
+from openkpu.graph.ir import Node, Scale, Tensor
 
 MAX_ELEMENTS: Final = 1 << 28
 """Bound of one tensor, far above the chip's 6 MiB; keeps damaged files from asking for all memory."""
@@ -27,6 +27,8 @@ class Builder:
         self.values: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
+        self.scales: dict[int, tuple[Tensor, Scale]] = {}
+        """Of a model that came quantised: id of a tensor -> the tensor and its quantisation."""
         self._counts: dict[str, int] = {}
         self._floats: dict[int, tuple[Tensor, Tensor]] = {}
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import warnings
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import InputError, SetupError
-from openkpu.kpu import reference
+from openkpu.k210 import AI_LINE_BYTES
+from openkpu.kpu import fmap, reference
 from openkpu.kpu.checks import check_ai_ram, check_layer, check_out
 from openkpu.kpu.layer import KpuLayer
 from openkpu.kpu.limits import MAX_THREADS
@@ -74,10 +76,36 @@ def run_layer(
     return out
 
 
+def run_pictures(
+    layer: KpuLayer, ai_ram: NDArray[np.uint8], x: NDArray[np.uint8], destination: int, *, threads: int = 1
+) -> NDArray[np.uint8]:
+    """Run one layer on dense pictures (N, C, H, W), one after the other; returns uint8 (N, OC, OH, OW).
+
+    In ``ai_ram`` the input lies at line 0 and the output at line ``destination``, whatever the registers say. For
+    layers that run once: nothing is kept. Raises as ``run_layer`` does.
+    """
+    out = np.empty((len(x), *layer.output_shape), np.uint8)
+    isa = default_isa()
+    if isa != REFERENCE:
+        geometry = _geometry(layer) | {"src": 0, "dst": destination * AI_LINE_BYTES}
+        try:
+            packed = _packed(layer, isa, geometry)
+            packed.run_pictures(ai_ram, threads, np.ascontiguousarray(x), out)
+        except (TypeError, ValueError):  # the checks below say what does not fit
+            pass
+        else:
+            return out
+    placed = replace(layer, registers=replace(layer.registers, image_src_addr=0, image_dst_addr=destination))
+    for picture, result in zip(x, out, strict=True):
+        fmap.store(ai_ram, 0, picture)
+        run_layer(placed, ai_ram, threads=threads, out=result)
+    return out
+
+
 def bound_layer(
     layer: KpuLayer, ai_ram: NDArray[np.uint8], *, threads: int = 1, out: NDArray[np.uint8] | None = None
 ) -> Any:
-    """Return what runs a layer on these arrays, as often as wanted and without checks: a native operator, or a function.
+    """Return what runs a layer on these arrays as often as wanted, without checks: a native operator, or a function.
 
     Raises as ``run_layer`` does.
     """
@@ -89,9 +117,7 @@ def bound_layer(
     return packed.bind(ai_ram, threads, out)  # type: ignore[attr-defined]
 
 
-def _checked(
-    layer: KpuLayer, ai_ram: NDArray[np.uint8], threads: int, out: NDArray[np.uint8] | None, isa: str
-) -> str:
+def _checked(layer: KpuLayer, ai_ram: NDArray[np.uint8], threads: int, out: NDArray[np.uint8] | None, isa: str) -> str:
     """Check the arguments of a run; return the instruction set."""
     check_ai_ram(ai_ram)
     if out is not None:
@@ -110,13 +136,26 @@ def _checked(
 def _pack(layer: KpuLayer, isa: str) -> Any:
     """Check the layer and bring its parameters into the form that the kernels of ``isa`` read."""
     check_layer(layer)
+    return _packed(layer, isa, _geometry(layer))
+
+
+def _packed(layer: KpuLayer, isa: str, geometry: dict[str, int]) -> Any:
     native = _native()
     assert native is not None
-    r, bn, act = layer.registers, layer.batch_norm, layer.activation
+    bn, act = layer.batch_norm, layer.activation
+    weights = np.ascontiguousarray(layer.weights.reshape(layer.weights.shape[0], -1), np.uint16)
+    bn_table = np.array([bn.mul, bn.add, bn.shift], np.int64)
+    act_table = np.array([act.x_start, act.y_mul, act.shift, act.bias], np.int64)
+    return native.Layer(isa, geometry, weights, bn_table, act_table)
+
+
+def _geometry(layer: KpuLayer) -> dict[str, int]:
+    """Return everything that the registers say, in bytes."""
+    r = layer.registers
     kind = reference.POOL_KINDS[reference.Pool(r.pool_type)]
     oc, oh, ow = layer.output_shape
     ic, h, w = layer.input_shape
-    geometry = {
+    return {
         "ic": ic,
         "h": h,
         "w": w,
@@ -144,10 +183,6 @@ def _pack(layer: KpuLayer, isa: str) -> Any:
         "shr_w": r.shr_w,
         "arg_add": r.arg_add,
     }
-    weights = np.ascontiguousarray(layer.weights.reshape(oc, -1), np.uint16)
-    bn_table = np.ascontiguousarray(np.stack([bn.mul, bn.add, bn.shift]), np.int64)
-    act_table = np.ascontiguousarray(np.stack([act.x_start, act.y_mul, act.shift, act.bias]), np.int64)
-    return native.Layer(isa, geometry, weights, bn_table, act_table)
 
 
 def _checked_isa(isa: str) -> str:

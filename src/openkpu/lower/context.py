@@ -54,12 +54,16 @@ class Context:
     """Convolutions that a following Add may take in, by the id of their output."""
     names: set[str] = field(default_factory=set)
     exact: dict[tuple[int, ...], View] = field(default_factory=dict)
+    kept: list[Tensor] = field(default_factory=list)
+    """Source tensors that a rewrite made, so that their ids stay theirs."""
     origin: tuple[str, ...] = ()
     spent: float = 0.0
     room: int = 0
     """Bytes of main RAM that weights may take beyond those of the model; rewrites that blow weights up ask."""
     layer_us: float = 0.0
-    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``lower``."""
+    """What a KPU layer less is worth beside its time: above 0 where the file must be streamed, see ``streamed``."""
+    largest_body: int = 1 << 30
+    """Most bytes of weights in one layer: where the file must be streamed, two of them are in main RAM at a time."""
 
     @property
     def rates(self) -> Runtime:
@@ -104,6 +108,7 @@ class Context:
         out_size = (h // stride, wd // stride)
         shape = LayerShape(c, (h, wd), oc, out_size, (k, k), groups=c if depthwise else 1, pool=pool)
         per_layer = min(channels_per_load(shape) * MAX_WEIGHT_LOADS, MAX_CHANNELS)
+        per_layer = max(4, min(per_layer, self.largest_body // (c * k * k)))
         if not depthwise and oc > per_layer:
             per_layer -= per_layer % 4
             parts = [

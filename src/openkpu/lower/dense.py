@@ -206,7 +206,9 @@ def _on_kpu_from(
     """Emit the layers for the inputs from ``offset`` on."""
     n, k = w.shape
     limit = MAX_CHANNELS
-    while limit > 4 and load_count(LayerShape(k, (4, 4), limit, (4, 4))) > MAX_WEIGHT_LOADS:
+    while limit > 4 and (
+        load_count(LayerShape(k, (4, 4), limit, (4, 4))) > MAX_WEIGHT_LOADS or limit * k > ctx.largest_body
+    ):
         limit //= 2
     attrs: dict[str, Any] = {"depthwise": False, "fn": fn, "pool": "none", "vector": True, "offset": offset}
     parts = [

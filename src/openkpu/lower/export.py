@@ -207,6 +207,11 @@ def _simple(op: str, **attrs: Any) -> Exporter:
     return export
 
 
+def cpu_interleave(node: Node, emit: Emitter) -> None:
+    """Channels between the pixels."""
+    emit.node("Transpose", [node.inputs[0].name], [node.output.name], perm=list(node.attrs["perm"]))
+
+
 def cpu_normalize(node: Node, emit: Emitter) -> None:
     """A vector over its norm."""
     emit.node("LpNormalization", [node.inputs[0].name], [node.output.name], axis=node.attrs["axis"], p=node.attrs["p"])
@@ -242,6 +247,7 @@ EXPORTERS: Final[dict[str, Exporter]] = {
     "CpuPad": cpu_pad,
     "CpuResize": cpu_resize,
     "CpuTable": elementwise,
+    "CpuInterleave": cpu_interleave,
     "CpuGlobalAveragePool": cpu_global_average_pool,
     "CpuAveragePool": cpu_average_pool,
     "CpuFullyConnected": cpu_fully_connected,

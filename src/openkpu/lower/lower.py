@@ -28,6 +28,7 @@ from openkpu.lower.movement import (
 )
 from openkpu.lower.movement_domain import choose_domains
 from openkpu.lower.pool import lower_pool
+from openkpu.lower.product import lower_mul
 from openkpu.lower.reduce import lower_normalization, lower_reduce
 from openkpu.lower.slices import lower_slice
 from openkpu.lower.tail import kpu_pool
@@ -70,6 +71,7 @@ LOWERING: Final[dict[str, Callable[[Context, Node], None]]] = {
     "GlobalAveragePool": lower_global_average_pool,
     "Add": lower_add,
     "Sub": lower_add,
+    "Mul": lower_mul,
     "Concat": lower_concat,
     "Reshape": lower_reshape,
     "Transpose": lower_transpose,
@@ -89,22 +91,27 @@ SCRATCH_BYTES: Final = 1 << 20
 """What main RAM keeps free of weights."""
 
 WAYS_ROUND: Final = {
-    "ConvTranspose": "use nearest-neighbour Resize and a 3x3 convolution",
-    "Mul": "leave squeeze-and-excite out of the model",
+    "ConvTranspose": "export it with constant weights",
     "ArgMax": "end the model before it and take the position in the script",
     "ArgMin": "end the model before it and take the position in the script",
 }
 
 
 def lower(
-    graph: Graph, *, target: Target = V3, refused: list[OpenKPUError] | None = None, layer_us: float = 0.0
+    graph: Graph,
+    *,
+    target: Target = V3,
+    refused: list[OpenKPUError] | None = None,
+    layer_us: float = 0.0,
+    largest_body: int = 1 << 30,
 ) -> tuple[Graph, list[Decision]]:
     """Lower a canonical float graph for a kmodel version.
 
     Returns the lowered graph (operators of ``lower.ops``) and the decisions, in the order of the source's layers.
     Raises ``UnsupportedError`` for operators that have no lowering (all of them) and for the first layer that does not
     fit. With a list ``refused`` nothing is raised: the errors go there, the layers into the decisions as "not
-    possible", and the lowered graph is for looking at only. ``layer_us``: what a KPU layer less is worth, beside its time.
+    possible", and the lowered graph is for looking at only. ``layer_us``,
+    ``largest_body``: see ``Context``.
     """
     unknown = [n for n in graph.nodes if n.op not in LOWERING and not target.has(n.op)]
     if unknown and refused is None:
@@ -118,7 +125,7 @@ def lower(
             fix="replace these layers, or end the model before them with outputs=[...]",
         )
     register_exporters()
-    ctx = Context(graph, graph.users(), target, room=_room(graph), layer_us=layer_us)
+    ctx = Context(graph, graph.users(), target, room=_room(graph), layer_us=layer_us, largest_body=largest_body)
     for t in graph.inputs:
         ctx.names.add(t.name)
         ctx.values[id(t)] = View.whole(t) if len(t.shape) == 4 and t.shape[2:] != (1, 1) else t
@@ -172,9 +179,9 @@ def _note_pictures(ctx: Context) -> None:
     for views in seen.values():
         v = views[0]
         made = v.tensor.producer
-        if made is not None and made.op == "KpuConv" and all(v.place == u.place for u in views) and not v.is_whole:
-            part = v.spread_out()
-            made.attrs["picture"] = part.top, part.left, part.height, part.width
+        alike = v.step == 1 and not v.is_whole and all(v.place == u.place for u in views)
+        if made is not None and made.op == "KpuConv" and alike:
+            made.attrs["picture"] = v.top, v.left, v.height, v.width
 
 
 def _lower_node(ctx: Context, node: Node) -> None:

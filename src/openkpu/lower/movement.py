@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from openkpu.errors import UnsupportedError
@@ -18,6 +20,11 @@ from openkpu.lower.view import View
 
 MOST_SOFTMAX_VECTORS = 64
 AVERAGES = ("GlobalAveragePool", "ReduceMean", "ReduceSum")
+INTERLEAVED: Final[dict[tuple[int, ...], tuple[str, int]]] = {
+    (0, 3, 4, 1, 5, 2): ("DCR", 1),
+    (0, 1, 4, 2, 5, 3): ("CRD", 2),
+}
+"""Orders that put channels between the pixels: the order of the channels, and where the block sizes are."""
 
 
 def lower_reshape(ctx: Context, node: Node) -> None:
@@ -36,7 +43,10 @@ def lower_reshape(ctx: Context, node: Node) -> None:
 
 
 def lower_transpose(ctx: Context, node: Node) -> None:
-    """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape."""
+    """NCHW -> NHWC is the runtime's Flatten; a transpose that only moves axes of length 1 is a Reshape.
+
+    Channels between the pixels (DepthToSpace, transposed convolutions) are copies and a Flatten in V3.
+    """
     x = ctx.shaped(node.inputs[0])
     perm = tuple(node.attrs["perm"])
     shape = node.inputs[0].shape
@@ -52,6 +62,9 @@ def lower_transpose(ctx: Context, node: Node) -> None:
         ctx.spent += us
         decide.on_cpu(ctx, node, "the runtime reorders CHW to HWC on the CPU", "", us, expected=True)
         return
+    if ctx.target.version == 3 and perm in INTERLEAVED:
+        _interleave(ctx, node, x, perm)
+        return
     raise UnsupportedError(
         "E217",
         f"Transpose with order {perm}",
@@ -59,6 +72,19 @@ def lower_transpose(ctx: Context, node: Node) -> None:
         why=f"kmodel V3 can turn (1, C, H, W) into (1, H, W, C) only; this is {'x'.join(map(str, shape))}",
         fix="remove the transpose, or end the model before it (outputs=[...])",
     )
+
+
+def _interleave(ctx: Context, node: Node, x: Tensor, perm: tuple[int, ...]) -> None:
+    order, at = INTERLEAVED[perm]
+    blocks = (x.shape[at], x.shape[at + 1])
+    attrs = {"perm": perm, "blocks": blocks, "order": order}
+    ctx.values[id(node.output)] = ctx.emit("CpuInterleave", [x], node.output.shape, node.output.name, **attrs)
+    r = ctx.rates
+    each = r.dequantize.ns + r.transpose.ns + r.quantize.ns if blocks[1] > 1 else 0.0
+    us = int(np.prod(x.shape)) * (each + 2 * r.copy.ns) / 1000
+    ctx.spent += us
+    why = "channels are put between the pixels by copies and the runtime's reordering, on the CPU"
+    decide.on_cpu(ctx, node, why, "use nearest-neighbour Resize and a 3x3 convolution", us)
 
 
 def lower_pad(ctx: Context, node: Node) -> None:

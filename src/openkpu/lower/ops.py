@@ -22,6 +22,8 @@ CpuMaxPool           x                  kernel, stride, origin (row, column of t
 CpuPad               x                  pads (top, left, bottom, right) with the value 0.0
 CpuResize            x                  size (h, w); nearest neighbour, source = floor(o * in / out)
 CpuTable             x                  fn; 256-entry table
+CpuInterleave        x                  perm, blocks (sy, sx), order: (1, sy, sx, c, h, w) (DCR) or (1, c, sy, sx, h, w)
+                                        (CRD) -> (1, c, h, sy, w, sx); V3 only, V4 and V5 have TensorTranspose
 CpuGlobalAveragePool x                  (1, C, H, W) -> (1, C)
 CpuAveragePool       x                  kernel, stride, pads; mean over the taps inside
 CpuFullyConnected    x, w, b            fn: None, relu or relu6; float weights
@@ -112,6 +114,7 @@ _DOMAINS: Final = {
     "CpuPad": Domain.U8,
     "CpuResize": Domain.U8,
     "CpuTable": Domain.U8,
+    "CpuInterleave": Domain.U8,
 }
 
 
@@ -128,4 +131,5 @@ def makes_u8(node: Node) -> bool:
     """Whether the operator's own result is uint8."""
     if node.op in EITHER:
         return bool(node.attrs["u8"])
-    return node.op.startswith("Kpu") or node.op in ("CpuMaxPool", "CpuPad", "CpuResize", "CpuTable")
+    cpu = ("CpuMaxPool", "CpuPad", "CpuResize", "CpuTable", "CpuInterleave")
+    return node.op.startswith("Kpu") or node.op in cpu

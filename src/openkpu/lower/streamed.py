@@ -12,21 +12,29 @@ from openkpu.lower.context import Decision
 from openkpu.lower.lower import lower
 from openkpu.lower.target import Target
 
-PRICES: Final = (20.0, 50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 1000.0)
+LARGEST_BODY: Final = 512 << 10
+"""Most bytes of weights in a layer that is streamed. A layer in two parts costs a few microseconds more."""
+LEAST_SCRATCH: Final = 256 << 10
+PRICES: Final = (0.0, 20.0, 50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 1000.0)
 """What a layer less is worth, in microseconds: tried from the least on."""
 _NO_CODE: Final = ("Reshape", "KpuConcat", "KpuSlice")
-_STEPS: Final = {"CpuPad": 4, "KpuMove": 3}
+_STEPS: Final = {"CpuPad": 4, "CpuInterleave": 5, "KpuMove": 3}
 
 
-def lower_to_fit(graph: Graph, target: Target, most_layers: int) -> tuple[Graph, list[Decision]]:
-    """Lower for a target; V3, if the file would be larger than main RAM, with at most so many layers where possible."""
+def lower_to_fit(
+    graph: Graph, target: Target, most_layers: int, ram: int = MAIN_RAM_BYTES
+) -> tuple[Graph, list[Decision]]:
+    """Lower for a target and so many bytes of main RAM.
+
+    V3, if the file is larger: in layers of at most ``LARGEST_BODY`` and, where possible, at most ``most_layers``.
+    """
     lowered, decisions = lower(graph, target=target)
-    if target.version != 3 or _bytes(lowered) <= MAIN_RAM_BYTES:
+    if target.version != 3 or _bytes(lowered) <= ram - LEAST_SCRATCH:
         return lowered, decisions
     for price in PRICES:
+        lowered, decisions = lower(graph, target=target, layer_us=price, largest_body=LARGEST_BODY)
         if _layers(lowered) <= most_layers:
             break
-        lowered, decisions = lower(graph, target=target, layer_us=price)
     return lowered, decisions
 
 

@@ -19,6 +19,8 @@ from openkpu.passes.fold_channel_affine import fold_channel_affine
 from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
+from openkpu.passes.gather_pixels import gather_pixels
+from openkpu.passes.matmul_as_conv import matmul_as_conv
 from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.shuffles import write_out_shuffles
 from openkpu.passes.softmax_of_pairs import softmax_of_pairs
@@ -27,9 +29,11 @@ from openkpu.passes.split_large_depthwise import split_large_depthwise
 from openkpu.passes.split_many_channels import split_many_channels
 from openkpu.passes.write_out_norms import write_out_norms
 
-PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
+PASSES: Final[tuple[Callable[..., None], ...]] = (
     planar_layout,
     fold_transpose,
+    matmul_as_conv,
+    gather_pixels,
     expand_conv_transpose,
     write_out_shuffles,
     write_out_norms,
@@ -49,13 +53,20 @@ PASSES: Final[tuple[Callable[[Graph], None], ...]] = (
 )
 
 
-def run(graph: Graph, dump: Path | None = None) -> None:
-    """Apply all passes in place. With ``dump``, write ``NN_name.txt`` files there."""
+WITH_VERSION: Final = (expand_conv_transpose,)
+"""Passes that compare with what the target's runtime has on the CPU."""
+
+
+def run(graph: Graph, dump: Path | None = None, *, version: int = 3) -> None:
+    """Apply all passes in place, for a kmodel of this version. With ``dump``, write ``NN_name.txt`` files there."""
     if dump is not None:
         _make_folder(dump)
         (dump / "00_import.txt").write_text(text(graph))
     for i, step in enumerate(PASSES, 1):
-        step(graph)
+        if step in WITH_VERSION:
+            step(graph, version)
+        else:
+            step(graph)
         graph.validate()
         if dump is not None:
             (dump / f"{i:02d}_{step.__name__}.txt").write_text(text(graph))

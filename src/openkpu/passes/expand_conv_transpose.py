@@ -6,7 +6,8 @@ after:  ``y = Shuffle(Conv(x, w', b'))``: channel ``(sy, sx, c)`` of the convolu
 Exact: output row ``s*Y + r`` adds up the taps ``k`` with ``k = r + pad (mod s)``, which meet input rows near Y: at most
 ``ceil(k / s) + 1`` of them, so 2x2 with stride 2 is a 1x1 convolution and 4x4 with stride 2 and padding 1 is a 3x3
 one. The order of the channels makes the shuffle one transpose of four dimensions. What follows channel by channel
-(batch norm, functions, constants) moves before the shuffle.
+(batch norm, functions, constants) moves before the shuffle. V4's runtime has the operator on the CPU; with few taps a
+pixel (a kernel for each channel) that can be faster than the shuffle, and the estimate decides.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.estimate import price
 from openkpu.graph.elementwise import UNARY
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.passes.shuffles import DCR, cropped, interleaved
@@ -23,16 +25,39 @@ from openkpu.passes.shuffles import DCR, cropped, interleaved
 FUNCTIONS: Final = frozenset(
     {*UNARY, "Relu", "HardSwish", "Mish", "Silu", "Gelu", "Clip", "LeakyRelu", "Elu", "HardSigmoid", "Softsign", "Selu"}
 )
+HAS_OPERATOR: Final = 4
+"""The kmodel version whose runtime has the operator."""
 BINARY: Final = ("Add", "Sub", "Mul", "Div")
 Array = NDArray[Any]
 
 
-def expand_conv_transpose(graph: Graph) -> None:
-    """Rewrite every ConvTranspose with constant weights."""
+def expand_conv_transpose(graph: Graph, version: int = 3) -> None:
+    """Rewrite every ConvTranspose with constant weights, but those for which V4's operator on the CPU is faster."""
     for node in [n for n in graph.nodes if n.op == "ConvTranspose"]:
         if all(t.is_constant for t in node.inputs[1:]) and len(node.output.shape) == 4 and node.output.shape[0] == 1:
-            _expand(graph, node)
+            if version != HAS_OPERATOR or _expanded_us(node) <= _on_cpu_us(node):
+                _expand(graph, node)
     graph.sort()
+
+
+def _expanded_us(node: Node) -> float:
+    """Price the convolution, its result's way to main RAM, the shuffle, and the way back."""
+    x, out, (sy, sx) = node.inputs[0], node.output, node.attrs["strides"]
+    k = node.inputs[1].shape[2:]
+    kernel = 1 if (k[0], k[1]) == (sy, sx) and not any(node.attrs["pads"]) else 3
+    wide = sy * sx * out.shape[1]
+    conv = price.kpu_layer_us(
+        x.shape[1], x.shape[2], x.shape[3], wide, kernel=kernel, depthwise=False, version=HAS_OPERATOR
+    )
+    return conv + price.shuffle_us(out.shape[1:], version=HAS_OPERATOR)
+
+
+def _on_cpu_us(node: Node) -> float:
+    """Price the runtime's own operator, in float, with the conversions before and behind it."""
+    x, out, w = node.inputs[0], node.output, node.inputs[1]
+    taps = w.shape[2] * w.shape[3] / (node.attrs["strides"][0] * node.attrs["strides"][1])
+    macs = int(np.prod(out.shape)) * taps * w.shape[0] / node.attrs["group"]
+    return price.cpu_float_us(int(np.prod(x.shape)), out.shape[1:], macs, version=HAS_OPERATOR)
 
 
 def _expand(graph: Graph, node: Node) -> None:

@@ -5,6 +5,7 @@ after:  ``y = Conv1x1(Relu(Conv(x, [w; -w], [b; -b])), [I | -diag(a)])``
 
 Exact: ``prelu(v) = relu(v) - a * relu(-v)``. A slope that is the same for all channels becomes LeakyRelu instead,
 unless it is negative: a function that falls and rises, as Abs does (slope -1), has no good table, so it is written out.
+Of a model that came quantised, both halves get the range of ``v``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.graph.elementwise import BINARY, UNARY
-from openkpu.graph.ir import Graph, Node, Tensor
+from openkpu.graph.ir import Graph, Node, Scale, Tensor
 from openkpu.passes.fold_channel_affine import per_channel
 
 
@@ -52,6 +53,10 @@ def expand_prelu(graph: Graph) -> None:
         else:
             new = [split]
         positive = Tensor(f"{out.name}.relu", split.output.shape)
+        whole = graph.scales.get(x.name)
+        if whole is not None:
+            farthest = max(whole.zero_point, 255 - whole.zero_point)
+            graph.scales[positive.name] = Scale(whole.scale * farthest / 255, 0)
         relu = Node("Relu", [split.output], [positive], {}, node.source)
         join = _linear(
             graph, positive, np.concatenate([eye, -np.diag(np.broadcast_to(slope, c))], axis=1), "", node.source

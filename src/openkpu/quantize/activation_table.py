@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +29,32 @@ class TableFit:
     segments: int
 
 
-def build(
-    fn: Expr | None,
-    scale: float,
-    zero_point: int,
-    unit: float,
-    span: tuple[float, float],
-    samples: Floats | None = None,
-) -> TableFit:
+@dataclass(frozen=True, eq=False)
+class Met:
+    """The real inputs of a function that calibration met: their span, and some of them as weights for curves."""
+
+    span: tuple[float, float]
+    samples: Floats | None = None
+
+    @cached_property
+    def points(self) -> tuple[Floats, Floats]:
+        """Where a curve is looked at, rising, and how much each point counts."""
+        low, high = self.span
+        margin = max(1e-9, 0.05 * (high - low))
+        x = np.linspace(low - margin, high + margin, POINTS)
+        density = np.ones_like(x)
+        if self.samples is not None and self.samples.size:
+            x = np.unique(np.concatenate([x, np.quantile(self.samples, np.linspace(0, 1, POINTS // 2))]))
+            counts, edges = np.histogram(self.samples, 64, (low, high + 1e-12))
+            density = np.interp(x, (edges[:-1] + edges[1:]) / 2, counts / max(1, counts.max()), 0, 0)
+        # a small even share keeps inputs in bounds that calibration hardly met
+        return x, np.gradient(x) * (density + 0.02 * density.mean() + 1e-12)
+
+
+def build(fn: Expr | None, scale: float, zero_point: int, unit: float, met: Met, *, measured: bool = True) -> TableFit:
     """Return the table for ``y = fn(v / unit) / scale + zero_point``.
 
-    ``unit`` is the number of batch-norm units of the real number 1; ``span`` the real inputs met in calibration;
-    ``samples`` some of them, used as weights for curves.
+    ``unit`` is the number of batch-norm units of the real number 1. Not ``measured``: the distances stay NaN.
     """
     expr = fn or X
     straight = pieces(expr)
@@ -47,9 +62,11 @@ def build(
     if straight is not None and rising:
         segments = _from_pieces(straight, scale, zero_point)
     if straight is None or not rising or len(segments) > ACTIVATION_SEGMENTS:
-        segments = _from_curve(expr, scale, zero_point, span, samples)
+        segments = _from_curve(expr, scale, zero_point, met)
     table = _encode(segments, unit)
-    grid = np.linspace(span[0], span[1], 2001)
+    if not measured:
+        return TableFit(table, math.nan, math.nan, len(segments))
+    grid = np.linspace(*met.span, 2001)
     want = np.clip(expr(grid) / scale + zero_point, 0, 255)
     got = activate(table, np.rint(grid * unit).astype(np.int64))
     error = np.abs(got - want)
@@ -94,25 +111,14 @@ def _from_pieces(straight: list[Piece], scale: float, zp: int) -> list[Segment]:
     return result
 
 
-def _from_curve(expr: Expr, scale: float, zp: int, span: tuple[float, float], samples: Floats | None) -> list[Segment]:
-    low, high = span
-    margin = max(1e-9, 0.05 * (high - low))
-    even = np.linspace(low - margin, high + margin, POINTS)
-    x = even
-    if samples is not None and samples.size:
-        x = np.unique(np.concatenate([even, np.quantile(samples, np.linspace(0, 1, POINTS // 2))]))
+def _from_curve(expr: Expr, scale: float, zp: int, met: Met) -> list[Segment]:
+    x, weight = met.points
     target = expr(x) / scale + zp
     finite = np.isfinite(target)
     if not finite.all() and finite.any():
         # beside the numbers that the function knows (a root, a logarithm) stands its nearest value
         target = np.interp(x, x[finite], target[finite])
-    gaps = np.gradient(x)
-    density = np.ones_like(x)
-    if samples is not None and samples.size:
-        counts, edges = np.histogram(samples, 64, (low, high + 1e-12))
-        density = np.interp(x, (edges[:-1] + edges[1:]) / 2, counts / max(1, counts.max()), 0, 0)
-    # a small even share keeps inputs in bounds that calibration hardly met
-    return fit(x, target, gaps * (density + 0.02 * density.mean() + 1e-12))
+    return fit(x, target, weight)
 
 
 def _encode(segments: list[Segment], unit: float) -> ActivationTable:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.errors import InputError
 from openkpu.float.session import FloatSession
-from openkpu.graph.ir import Graph, Tensor
+from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.export import full_name, pre_name
 from openkpu.quantize import domains
-from openkpu.quantize.nodes import apply_taps, as_map, inside, saturates
+from openkpu.quantize.nodes import Reading, apply_taps, as_map, inside, reading, saturates
 from openkpu.quantize.params import QParams
 from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
 Array = NDArray[Any]
+CORRECTION_PICTURES: Final = 12
+"""Of so many pictures the means of what layers read are kept, for the bias correction."""
+CURVE_SAMPLES: Final = 16384
+"""Values met before a curved function: enough for how often each part of the curve is met."""
 
 
 @dataclass(slots=True)
@@ -28,10 +32,15 @@ class Calibration:
 
     pictures: NDArray[Any]
     statistics: dict[int, Statistics]
-    pre_means: dict[int, list[NDArray[np.float64]]]
-    """Mean pre-activation of each channel, layer by layer, picture by picture."""
+    taps: dict[Reading, NDArray[np.float64]]
+    """Mean of what layers read at each tap, picture by picture: (``CORRECTION_PICTURES``, C, k, k)."""
     pre_samples: dict[int, NDArray[np.float64]]
     outputs: list[Array]
+
+    def pre_mean(self, node: Node, pictures: Sequence[int]) -> NDArray[np.float64]:
+        """Return the mean of each channel of a KPU layer before its function, over some of the pictures."""
+        means = self.taps[reading(node)][list(pictures)].mean(0)
+        return apply_taps(node, np.asarray(node.inputs[1].data), means) + np.asarray(node.inputs[2].data, np.float64)
 
 
 def calibrate(
@@ -70,44 +79,55 @@ def calibrate(
     }
     watch = [t for t in {**own, **inputs}.values() if t.producer is not None] + [*pre.values(), *full.values()]
     session = FloatSession(graph, watch, threads=threads)
-    stats = {i: Statistics() for i in own}
-    pre_means: dict[int, list[NDArray[np.float64]]] = {id(n): [] for n in convs}
-    pre_stats = {id(n): Statistics() for n in curved}
+    count = len(samples)
+    stats = {i: Statistics(_inside_shape(t.producer, full.get(i, t).shape), count) for i, t in own.items()}
+    pre_stats = {id(n): Statistics(_inside_shape(n, pre[id(n)].shape), count) for n in curved}
+    readers = {reading(n): n for n in convs}
+    kept = min(count, CORRECTION_PICTURES)
+    taps = {key: np.empty((kept, key.channels, *n.inputs[1].shape[2:])) for key, n in readers.items()}
+    nothing = {key: np.zeros(key.channels) for key in readers}
     outputs: list[list[Array]] = [[] for _ in graph.outputs]
     for i, sample in enumerate(samples):
         x = real_input(graph, input_params, sample)
         values = session.run({graph.inputs[0].name: x})
         values[graph.inputs[0].name] = x
-        broken = next((name for name, v in values.items() if not np.isfinite(v).all()), None)
-        if broken is not None:
+        finite = [stats[key].add(inside(t.producer, values[full.get(key, t).name])) for key, t in own.items()]
+        finite += [pre_stats[id(n)].add(inside(n, values[pre[id(n)].name])) for n in curved]
+        if not (all(finite) and all(np.isfinite(values[t.name]).all() for t in graph.outputs)):
             raise InputError(
                 "E417",
                 "the float model computes values that are not finite",
-                where=f"tensor '{broken}', calibration picture {i + 1}",
+                where=f"tensor '{_first_broken(values)}', calibration picture {i + 1}",
                 why="NaN or infinity cannot be quantised",
                 fix="check the model's weights, and mean and std of the input",
             )
-        for key, t in own.items():
-            stats[key].add(inside(t.producer, values[full.get(key, t).name]))
-        for n in curved:
-            pre_stats[id(n)].add(inside(n, values[pre[id(n)].name]))
-        for n in convs:
-            v = values[n.inputs[0].name]
-            v = inside(n, as_map(n, v))
-            means = tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], 0.0)
-            w, b = (np.asarray(t.data, np.float64) for t in n.inputs[1:])
-            pre_means[id(n)].append(apply_taps(n, w, means) + b)
+        for key, n in readers.items() if i < kept else ():
+            v = inside(n, as_map(n, values[n.inputs[0].name]))
+            tap_means(v, n.inputs[1].shape[2], n.attrs["pool"], nothing[key], taps[key][i])
         for store, t in zip(outputs, graph.outputs, strict=True):
             store.append(values[t.name])
-        progress("calibrate", i + 1, len(samples))
-    pre_samples = {k: s.values().astype(np.float64) for k, s in pre_stats.items()}
+        progress("calibrate", i + 1, count)
+    pre_samples = {k: thinned(s.values()).astype(np.float64) for k, s in pre_stats.items()}
     return Calibration(
         np.concatenate([program_input(graph, quantized, input_params, s) for s in samples]),
         stats,
-        pre_means,
+        taps,
         pre_samples,
         [np.stack(o) for o in outputs],
     )
+
+
+def _inside_shape(node: Node | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return inside(node, np.broadcast_to(np.float32(0), shape)).shape
+
+
+def _first_broken(values: dict[str, Array]) -> str:
+    return next((name for name, v in values.items() if not np.isfinite(v).all()), "between the layers")
+
+
+def thinned(values: Array) -> Array:
+    """Return at most ``CURVE_SAMPLES`` of the values, evenly taken."""
+    return values[:: -(-len(values) // CURVE_SAMPLES)]
 
 
 def real_input(graph: Graph, input_params: QParams | None, sample: Array) -> NDArray[np.float32]:

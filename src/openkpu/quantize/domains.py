@@ -5,7 +5,9 @@ from __future__ import annotations
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.ops import MOVEMENT, Domain, input_domain, makes_u8
 
-_INHERIT = ("KpuMove", "KpuRows", "CpuMaxPool", "CpuPad", "CpuResize", "Reshape", "KpuConcat", "KpuSlice")
+_INHERIT = (
+    "KpuMove", "KpuRows", "CpuMaxPool", "CpuPad", "CpuResize", "CpuInterleave", "Reshape", "KpuConcat", "KpuSlice"
+)  # fmt: skip
 
 
 def inherits(node: Node) -> bool:
@@ -44,7 +46,7 @@ def needs_uniform(node: Node, users: dict[int, list[Node]]) -> bool:
         return not keeps_channels(node) and wants_u8(node, users)
     if node.op in MOVEMENT and makes_u8(node):
         return not _keeps_channels_apart(node)
-    return node.op == "CpuTable" or (node.op == "TensorBinary" and makes_u8(node))
+    return node.op in ("CpuTable", "CpuInterleave") or (node.op == "TensorBinary" and makes_u8(node))
 
 
 def _keeps_channels_apart(move: Node) -> bool:

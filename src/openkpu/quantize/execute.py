@@ -6,7 +6,6 @@ KPU layers run in the engine, in a scratch AI RAM; the CPU operators are done in
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,13 +29,8 @@ class Scratch:
 
     def run(self, layer: KpuLayer, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run a layer on dense uint8 pictures (N, C, H, W); returns (N, OC, OH, OW)."""
-        lay = fmap.FeatureMapLayout(*layer.input_shape)
-        placed = replace(layer, registers=replace(layer.registers, image_src_addr=0, image_dst_addr=lay.lines))
-        out = np.empty((len(x), *layer.output_shape), np.uint8)
-        for i, picture in enumerate(x):
-            fmap.store(self.ai, 0, picture)
-            engine.run_layer(placed, self.ai, threads=self.threads, out=out[i])
-        return out
+        lines = fmap.FeatureMapLayout(*layer.input_shape).lines
+        return engine.run_pictures(layer, self.ai, x, lines, threads=self.threads)
 
 
 def float_op(node: Node, inputs: list[Array]) -> Array:
@@ -82,7 +76,9 @@ def u8_op(node: Node, x: NDArray[np.uint8], zero_point: int) -> NDArray[np.uint8
         if tuple(a["kernel"]) == (1, 1) and min(a["origin"]) >= 0:
             (t, le), (sh, sw), (h, w) = a["origin"], a["stride"], a["size"]
             return np.ascontiguousarray(x[:, :, t : t + sh * (h - 1) + 1 : sh, le : le + sw * (w - 1) + 1 : sw])
-        return _windows(x, a["kernel"], a["stride"], a["origin"], a["size"], np.nanmax).astype(np.uint8)
+        return _maximum(x, a["kernel"], a["stride"], a["origin"], a["size"])
+    if node.op == "CpuInterleave":
+        return np.ascontiguousarray(x.transpose(a["perm"]))
     if node.op == "CpuPad":
         t, le, b, r = a["pads"]
         return np.pad(x, ((0, 0), (0, 0), (t, b), (le, r)), constant_values=zero_point)
@@ -91,6 +87,31 @@ def u8_op(node: Node, x: NDArray[np.uint8], zero_point: int) -> NDArray[np.uint8
         oh, ow = a["size"]
         return np.ascontiguousarray(x[:, :, np.arange(oh) * h // oh][:, :, :, np.arange(ow) * w // ow])
     raise ValueError(f"no uint8 operator {node.op}")
+
+
+def _maximum(
+    x: NDArray[np.uint8],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    origin: tuple[int, int],
+    size: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """Return the maximum of every window; what lies outside the picture is 0, and so never above a value inside."""
+    h, w = x.shape[2:]
+    before = [max(0, -o) for o in origin]
+    ends = [o + s * (n - 1) + k for o, s, n, k in zip(origin, stride, size, kernel, strict=True)]
+    after = [max(0, end - length) for end, length in zip(ends, (h, w), strict=True)]
+    if any(before) or any(after):
+        x = np.pad(x, ((0, 0), (0, 0), (before[0], after[0]), (before[1], after[1])))
+    top, left = (o + b for o, b in zip(origin, before, strict=True))
+    result: NDArray[np.uint8] | None = None
+    for i in range(top, top + kernel[0]):
+        rows = x[:, :, i : i + stride[0] * (size[0] - 1) + 1 : stride[0]]
+        for j in range(left, left + kernel[1]):
+            tap = rows[:, :, :, j : j + stride[1] * (size[1] - 1) + 1 : stride[1]]
+            result = tap.copy() if result is None else np.maximum(result, tap, out=result)
+    assert result is not None
+    return result
 
 
 def _windows(

@@ -18,6 +18,7 @@ from openkpu.errors import UnsupportedError
 from openkpu.graph.elementwise import pieces
 from openkpu.graph.ir import Graph, Node, Scale, Tensor
 from openkpu.quantize import domains, weights
+from openkpu.quantize.activation_table import Met
 from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights, layer_spec, make_layer
 from openkpu.quantize.nodes import make_table
 from openkpu.quantize.params import QParams
@@ -120,7 +121,7 @@ class _Given:
         spec, qin = layer_spec(node, params)
         qout = params[id(node.output)]
         wq, ws, zero = _integers(spec, qin)
-        return make_layer(spec, qin, qout, span=self._span(node, qout), wq=wq, ws=ws, weight_zero=zero)
+        return make_layer(spec, qin, qout, met=Met(self._span(node, qout)), wq=wq, ws=ws, weight_zero=zero)
 
     def _span(self, node: Node, qout: QParams) -> tuple[float, float]:
         """Return the range of a layer's values before its function."""
@@ -166,7 +167,7 @@ def _copied(node: Node, params: dict[int, QParams]) -> QParams | None:
     return QParams(source.scale[channel], source.zero_point, source.offset[channel])
 
 
-def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int16], NDArray[np.float64], int]:
     """Return the weights as integers with the scale of each row, and the zero point that brings them to 0..255."""
     we = effective_weights(spec, qin)
     rows: NDArray[Any] = we.reshape(len(we), -1)
@@ -188,4 +189,4 @@ def _integers(spec: LayerSpec, qin: QParams) -> tuple[NDArray[np.int64], NDArray
             scale = np.where(scale > 0, scale, 1.0)
         step[rest] = scale
         q[rest] = np.clip(np.rint(rows[rest] / scale[:, None]), -zero, 255 - zero)
-    return q.reshape(we.shape).astype(np.int64), step, zero
+    return q.reshape(we.shape).astype(np.int16), step, zero

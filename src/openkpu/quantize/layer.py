@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,13 @@ from openkpu.kpu.layer import BatchNorm, KpuLayer
 from openkpu.kpu.registers import LayerRegisters
 from openkpu.lower.ops import POOLS
 from openkpu.quantize import weights
-from openkpu.quantize.activation_table import TableFit, build
+from openkpu.quantize.activation_table import Met, TableFit, build
+from openkpu.quantize.native import loops
 from openkpu.quantize.nodes import RELU, saturates
 from openkpu.quantize.params import QParams
 
 MOST_MUL, MOST_ADD = 1 << (BN_MUL_BITS - 1), 1 << (BN_ADD_BITS - 1)
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
 UNIT_BITS = 16
 LEAST_UNIT_BITS = 6
 """Batch-norm units per output count: 2**16. The activation then needs a shift of 30 for slope 1, within the 31 used."""
@@ -62,7 +63,7 @@ class QuantizedLayer:
 def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QParams]:
     """Return what a KpuConv shall compute, and the quantisation of the part of its input that it reads."""
     qin, qout = params[id(node.inputs[0])], params[id(node.output)]
-    w, b = np.asarray(node.inputs[1].data, np.float64), np.asarray(node.inputs[2].data, np.float64)
+    w, b = np.asarray(node.inputs[1].data), np.asarray(node.inputs[2].data)
     vector = node.attrs["vector"]
     if vector:
         taken = slice(node.attrs["offset"], node.attrs["offset"] + w.shape[1])
@@ -80,9 +81,8 @@ def layer_spec(node: Node, params: dict[int, QParams]) -> tuple[LayerSpec, QPara
 
 def effective_weights(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
     """Return the weights with the input's scale of each channel taken in: float64 (oc, ic or 1, k, k)."""
-    w = np.asarray(spec.w, np.float64)
     by_channel = qin.scale.reshape((-1, 1, 1, 1) if spec.depthwise else (1, -1, 1, 1))
-    return np.asarray(w * by_channel)
+    return np.asarray(spec.w * by_channel, np.float64)
 
 
 def effective_bias(spec: LayerSpec, qin: QParams) -> NDArray[np.float64]:
@@ -98,20 +98,22 @@ def make_layer(
     qin: QParams,
     qout: QParams,
     *,
-    span: tuple[float, float],
-    samples: NDArray[np.float64] | None = None,
-    wq: NDArray[np.int64] | None = None,
+    met: Met,
+    wq: NDArray[np.int16] | None = None,
     ws: NDArray[np.float64] | None = None,
+    sums: Sums | None = None,
     bias: NDArray[np.float64] | None = None,
     weight_zero: int | None = None,
     weight_bits: int = 8,
+    measured: bool = True,
 ) -> QuantizedLayer:
     """Quantise one layer.
 
-    ``span`` and ``samples`` describe the real pre-activation values of calibration (with channels scaled as the output
-    is). ``wq``/``ws`` replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero``
-    (by default the middle) must lie in the range of ``weight_bits``, 8 or 16. Raises ``UnsupportedError`` E230 when the
-    numbers cannot fit the chip's fields.
+    ``met`` are the real pre-activation values of calibration (with channels scaled as the output is). ``wq`` and ``ws``
+    replace the rounding of the weights, ``bias`` the float bias (corrections); ``wq + weight_zero`` (by default the
+    middle) must lie in the range of ``weight_bits``, 8 or 16. ``sums``: those of the positive and of the negative
+    weights of each row, where they are known. Not ``measured``: how well the table fits stays open.
+    Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
     c, h, w = spec.shape
     oc, _, k, _ = spec.w.shape
@@ -126,11 +128,11 @@ def make_layer(
     # real pre-activation = ws * alu + bias; output counts = that / qout.scale; units = counts * 2**bits
     reference = float(qout.scale.max())
     zx = qin.zero_point
+    sums = sums or signed_sums(wq)
     for bits in range(UNIT_BITS, LEAST_UNIT_BITS - 1, -1):
-        gain, add = ws / qout.scale * 2.0**bits, np.rint(real_bias / qout.scale * 2.0**bits)
-        mul, shift = _batch_norm(np.minimum(gain, float(MOST_MUL)))
-        conv_bits, bn_bits = _ranges(wq, zx, mul, shift, add)
-        if np.abs(add).max() < MOST_ADD and gain.max() < MOST_MUL and max(conv_bits, bn_bits) <= ACCUMULATOR_BITS:
+        bn, sizes = batch_norm(ws, qout.scale, real_bias, sums, 2.0**bits, zx)
+        conv_bits, bn_bits = _bits(sizes.sum), _bits(sizes.normed)
+        if sizes.add < MOST_ADD and sizes.gain < MOST_MUL and max(conv_bits, bn_bits) <= ACCUMULATOR_BITS:
             break
     else:
         raise UnsupportedError(
@@ -141,7 +143,7 @@ def make_layer(
             f"{ACCUMULATOR_BITS}; the largest bias is {np.abs(real_bias).max():.3g}",
             fix="check the model's weights and the calibration pictures",
         )
-    fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, span, samples)
+    fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, met, measured=measured)
     _, stride, _ = POOLS[spec.pool]
     oh, ow = h // stride, w // stride
     shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool,
@@ -176,7 +178,10 @@ def make_layer(
         dma_total_byte=oh * ow * oc,
     )
     layer = KpuLayer(
-        registers, (wq + weight_zero).astype(f"u{weight_bytes}"), BatchNorm(mul, add.astype(np.int64), shift), fit.table
+        registers,
+        (wq.astype(np.int32) + weight_zero).astype(f"u{weight_bytes}"),
+        bn,
+        fit.table,
     )
     return QuantizedLayer(layer, fit, conv_bits, bn_bits)
 
@@ -194,35 +199,57 @@ def fine_scales(we: NDArray[np.float64], qin: QParams, qout: QParams) -> NDArray
     return weights.fine_scales(flat, np.maximum(least_gain * qout.scale, widest))
 
 
-def _batch_norm(gain: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (mul, shift) with ``mul / 2**shift`` closest to gain >= 0: mul below 2**23, shift at most 15."""
-    with np.errstate(divide="ignore"):
-        room = np.floor(BN_MUL_BITS - 2 - np.log2(np.maximum(gain, 1e-30)))
-    shift = np.clip(room, 0, BN_SHIFT_MAX)
-    mul = np.rint(gain * 2.0**shift)
+class Sizes(NamedTuple):
+    """The largest magnitudes of a layer's numbers: what is stored, and what any input can give."""
+
+    gain: float
+    add: float
+    sum: int
+    normed: int
+
+
+def batch_norm(
+    weight_scale: NDArray[np.float64],
+    out_scale: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    sums: Sums,
+    units: float,
+    zero_point: int,
+) -> tuple[BatchNorm, Sizes]:
+    """Return batch norm for ``units`` of 1.0 after it: ``mul / 2**shift`` closest to the factor, mul below 2**23.
+
+    All arrays are (oc,); ``sums`` those of the positive and of the negative weights. Sizes tell whether all fits.
+    """
+    native = loops()
+    if native is not None:
+        out = np.empty((3, len(bias)), np.int64)
+        sizes = native.batch_norm(
+            weight_scale, out_scale, bias, *sums, units, zero_point, BN_MUL_BITS, BN_SHIFT_MAX, out
+        )
+        return BatchNorm(out[0], out[2], out[1]), Sizes(*sizes)
+    gain, add = weight_scale / out_scale * units, np.rint(bias / out_scale * units)
+    low_gain = np.minimum(gain, float(MOST_MUL))
+    fraction, exponent = np.frexp(np.maximum(low_gain, 1e-30))
+    shift = np.clip(BN_MUL_BITS - 2 - exponent + (fraction == 0.5), 0, BN_SHIFT_MAX)
+    mul = np.rint(low_gain * 2.0**shift)
     over = mul >= MOST_MUL
     shift = np.where(over, shift - 1, shift)
-    mul = np.where(over, np.rint(gain * 2.0**shift), mul)
-    return mul.astype(np.int64), shift.astype(np.int64)
+    mul = np.where(over, np.rint(low_gain * 2.0**shift), mul).astype(np.int64)
+    up, down = sums
+    ends = np.stack([up * (255 - zero_point) - down * zero_point, down * (255 - zero_point) - up * zero_point])
+    largest = float(np.abs(add).max())
+    whole = np.clip(add, -9e15, 9e15).astype(np.int64)
+    normed = np.abs((ends * mul >> shift) + whole)
+    sizes = Sizes(float(gain.max()), largest, int(np.abs(ends).max()), int(normed.max()))
+    return BatchNorm(mul, whole, shift.astype(np.int64)), sizes
 
 
-def _ranges(
-    wq: NDArray[np.int64],
-    zx: int,
-    mul: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    add: NDArray[np.float64],
-) -> tuple[int, int]:
-    """Return the signed bits that convolution and batch norm can need for any input: a bound, not a measurement."""
-    flat = wq.reshape(len(wq), -1)
-    up, down = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
-    high, low = up * (255 - zx) - down * zx, down * (255 - zx) - up * zx
-    ends = np.stack([high, low])
-    conv_bits = _bits(float(np.abs(ends).max()))
-    bn = ((ends * mul) >> shift) + add
-    bn_bits = _bits(float(np.abs(bn).max()))
-    return conv_bits, bn_bits
+def signed_sums(wq: NDArray[Any]) -> Sums:
+    """Return the sums of the positive and of the negative weights of each row: they bound what any input can give."""
+    flat = wq.reshape(len(wq), -1).astype(np.int64)
+    return np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
 
 
-def _bits(magnitude: float) -> int:
-    return 1 + math.ceil(math.log2(magnitude + 1)) if magnitude > 0 else 1
+def _bits(magnitude: int) -> int:
+    """Return the bits of a signed field that holds numbers up to this size."""
+    return 1 + magnitude.bit_length()

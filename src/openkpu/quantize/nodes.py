@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,39 @@ from numpy.typing import NDArray
 from openkpu.graph.elementwise import Expr, X, clip, is_homogeneous
 from openkpu.graph.ir import Node
 from openkpu.quantize.params import QParams
+from openkpu.quantize.taps import positions
 
 Array = NDArray[Any]
 RELU: Final = clip(X, 0, float("inf"))
 
 
-def apply_taps(node: Node, w: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+def apply_taps(node: Node, w: NDArray[Any], means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean convolution result of each output channel from the means of the taps (C, k, k)."""
     if node.attrs["depthwise"]:
         return np.asarray((w[:, 0] * means).sum((1, 2)))
-    return np.asarray(np.tensordot(w, means, 3))
+    return np.asarray(w.reshape(len(w), -1).astype(np.float64) @ means.reshape(-1))
+
+
+class Reading(NamedTuple):
+    """What tells the inputs of KPU layers' taps apart: the parts of a split layer share them."""
+
+    tensor: int
+    """Its id."""
+    kernel: int
+    step: int
+    column: int
+    first: int
+    channels: int
+    picture: tuple[int, int, int, int] | None
+
+
+def reading(node: Node) -> Reading:
+    """Return what the taps of a KPU layer read."""
+    w = node.inputs[1]
+    channels = node.inputs[0].shape[1] if node.attrs["depthwise"] else w.shape[1]
+    offset = node.attrs["offset"] if node.attrs["vector"] else 0
+    step, column = positions(node.attrs["pool"])
+    return Reading(id(node.inputs[0]), w.shape[2], step, column, offset, channels, node.attrs.get("picture"))
 
 
 def saturates(fn: Expr | None) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.quantize.layer import QuantizedLayer
+from openkpu.quantize.nodes import Reading
 from openkpu.quantize.params import QParams
 from openkpu.quantize.rounding import DAMPING, Correlation
 
@@ -58,8 +60,10 @@ class Quantized:
     layers: dict[int, QuantizedLayer] = field(default_factory=dict)
     params: dict[int, QParams] = field(default_factory=dict)
     tables: dict[int, bytes] = field(default_factory=dict)
-    correlations: dict[tuple[object, ...], Correlation] = field(default_factory=dict, repr=False)
-    """Of the inputs, by tensor, kernel, depthwise, pooling and offset: the parts of a split layer share them."""
+    correlations: dict[tuple[Reading, bool], Correlation] = field(default_factory=dict, repr=False)
+    """Of the inputs, by what the layers read and whether they are depthwise: the parts of a split layer share them."""
+    taps: dict[Reading, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    """Means of the inputs at each tap (C, k, k), alike."""
     weight_bits: int = 8
     compensated: bool = False
     """Whether rounding errors of the weights were made to cancel (``rounding.compensated``)."""

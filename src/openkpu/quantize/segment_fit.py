@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.k210 import ACTIVATION_SEGMENTS
+from openkpu.quantize.native import loops
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +32,12 @@ def fit(x: Floats, target: Floats, weight: Floats) -> list[Segment]:
 
     O(n^2) in the number of points; a few hundred are enough.
     """
+    w = weight / weight.sum()
+    native = loops()
+    if native is not None:
+        return [Segment(*s) for s in native.fit_segments(*map(np.ascontiguousarray, (x, target, w)))]
     n = len(x)
     t = np.clip(target, 0, 255)
-    w = weight / weight.sum()
     cost, slope, bias = _all_pairs(x, t, w)
     zero = np.zeros(1)
     sw, st, stt = (np.concatenate([zero, np.cumsum(v)]) for v in (w, w * t, w * t * t))

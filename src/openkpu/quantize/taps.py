@@ -8,24 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.lower.ops import POOLS
+from openkpu.quantize.native import loops
 
 Pad = float | NDArray[np.float64]
 
 
-def tap_means(x: NDArray[Any], kernel: int, pool: str, pad: Pad) -> NDArray[np.float64]:
+def tap_means(
+    x: NDArray[Any], kernel: int, pool: str, pad: Pad, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return the mean of ``x`` (N, C, H, W) at each tap over the positions that reach the output: (C, k, k).
 
     ``pad`` is the value outside the picture (one number, or one a channel). Selecting poolings leave out the
-    positions they drop.
+    positions they drop. ``out`` takes the result.
     """
-    _, c, _, _ = x.shape
-    _, stride, window = POOLS[pool]
-    step = stride if window == 1 else 1
-    left = 1 if pool == "right_top2" else 0
+    c = x.shape[1]
+    step, left = positions(pool)
+    native = loops()
+    if native is not None and x.dtype in (np.uint8, np.float32):
+        out = np.empty((c, kernel, kernel)) if out is None else out
+        run = native.tap_means_u8 if x.dtype == np.uint8 else native.tap_means_f32
+        run(np.ascontiguousarray(x), kernel, step, left, np.full(c, pad, np.float64), out)
+        return out
     if kernel == 1:
         part = x[:, :, ::step, left::step]
-        return np.asarray(_sums(part).reshape(c, 1, 1) / (part.size / c))
-    return _every(x, pad) if step == 1 else _selected(x, step, left, pad)
+        found = _sums(part).reshape(c, 1, 1) / (part.size / c)
+    else:
+        found = _every(x, pad) if step == 1 else _selected(x, step, left, pad)
+    if out is None:
+        return np.asarray(found)
+    out[:] = found
+    return out
+
+
+def positions(pool: str) -> tuple[int, int]:
+    """Return which positions a selecting pooling keeps: every how many-th row and column, and the first column."""
+    _, stride, window = POOLS[pool]
+    return stride if window == 1 else 1, int(pool == "right_top2")
 
 
 def _every(x: NDArray[Any], pad: Pad) -> NDArray[np.float64]:
@@ -60,8 +78,8 @@ def _selected(x: NDArray[Any], step: int, left: int, pad: Pad) -> NDArray[np.flo
 
 
 def _sums(x: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum over everything but the channels. Rows first, in a type that is exact (uint8) or pairwise (float32)."""
-    rows = x.sum(3, dtype=np.uint32 if x.dtype == np.uint8 else None)
+    """Sum over everything but the channels."""
+    rows = x.sum(3, dtype=np.uint32 if x.dtype == np.uint8 else np.float64)
     return np.asarray(rows.sum((0, 2), dtype=np.float64))
 
 

@@ -182,6 +182,10 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
         return source[0].part(slice(first, first + node.attrs["count"]))
     if node.op in MOVEMENT:
         return moved(source, node)
+    if node.op == "CpuInterleave":
+        return QParams(
+            source[0].scale[:1].repeat(node.output.shape[1]), source[0].zero_point, np.zeros(node.output.shape[1])
+        )
     if node.op != "Reshape":
         return source[0]
     return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from openkpu.quantize.native import loops
+
 ZERO_POINT: Final = 128
 SHRINK: Final = (1.0, 0.98, 0.96, 0.93, 0.9, 0.85)
 FEW: Final = 4
@@ -18,7 +20,12 @@ FEW: Final = 4
 
 def scales(w: NDArray[Any]) -> NDArray[np.float64]:
     """Return the scale of each row of float weights (oc, n): ``q = round(w / scale)`` lies in -128..127."""
-    w = np.asarray(w, np.float32)
+    w = np.ascontiguousarray(w, np.float32)
+    native = loops()
+    if native is not None and w.size:
+        found = np.empty(len(w))
+        native.weight_scales(w, np.array(SHRINK), FEW, found)
+        return found
     base = np.maximum(w.max(1) / 127, -w.min(1) / 128)
     # a row of zeros takes the finest scale of the others, so that it does not coarsen the layer's fixed-point numbers
     finest = base[base > 0].min(initial=np.inf)
@@ -39,7 +46,7 @@ def _few_scales(w: NDArray[np.float32], base: NDArray[np.float64]) -> NDArray[np
     part = np.take_along_axis(w, order, 1)[:, :, None]
     candidates = base[:, None] * 127 / np.arange(127, 31, -1)
     s = candidates.astype(np.float32)[:, None, :]
-    error = ((np.clip(np.rint(part / s), -128, 127) * s - part) ** 2).sum(1)
+    error = ((np.clip(np.rint(part * (1 / s)), -128, 127) * s - part) ** 2).sum(1)
     good = error <= error.min(1, keepdims=True) * (1 + 1e-9)
     return np.asarray(np.take_along_axis(candidates, good.argmax(1)[:, None], 1)[:, 0])
 
@@ -91,15 +98,34 @@ def _improve(
     if not rows.any():
         return
     part, sp = w[rows] if not rows.all() else w, s[rows, None].astype(np.float32)
-    error = ((np.clip(np.rint(part / sp), -128, 127) * sp - part) ** 2).sum(1)
+    error = ((np.clip(np.rint(part * (1 / sp)), -128, 127) * sp - part) ** 2).sum(1)
     better = error < best[rows] * (1 - 1e-9)
     index = np.flatnonzero(rows)[better]
     best[index] = error[better]
     result[index] = s[index]
 
 
-def quantize(w: NDArray[Any], scale: NDArray[np.float64], bits: int = 8) -> NDArray[np.int64]:
+def quantize(w: NDArray[Any], scale: NDArray[np.float64], bits: int = 8) -> NDArray[np.int16]:
     """Round float weights (oc, ...) to whole numbers -128..127, or those of 16 bits."""
     s = scale.reshape(-1, *[1] * (w.ndim - 1))
     half = zero_point(bits)
-    return np.clip(np.rint(w / s), -half, half - 1).astype(np.int64)
+    q = np.rint(w / s)
+    return np.clip(q, -half, half - 1, out=q).astype(np.int16)
+
+
+def weigh(
+    wq: NDArray[np.int16], means: NDArray[np.float64], *, apart: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each row of whole weights (oc, n...) its product with the means of the taps (``apart``: a row's own).
+
+    And the sums of its positive and of its negative weights, int64 (oc,).
+    """
+    flat = wq.reshape(len(wq), -1)
+    native = loops()
+    if native is None:
+        rows = flat.astype(np.int64)
+        product = (rows * means.reshape(flat.shape)).sum(1) if apart else rows @ means.reshape(-1)
+        return product, np.maximum(rows, 0).sum(1), np.minimum(rows, 0).sum(1)
+    product, up, down = np.empty(len(flat)), np.empty(len(flat), np.int64), np.empty(len(flat), np.int64)
+    native.weigh(flat, means.reshape(-1), apart, product, up, down)
+    return product, up, down

@@ -1,9 +1,9 @@
 """Where the elements of one strided array lie in another that covers them, as boxes of indices.
 
-A ``Box`` says which elements of an index space (the shape of some tensor) an array holds: dimension i of the array walks
-along ``axis`` of the space in steps of ``step``, from ``start``. Several dimensions of the array may walk along one axis
-(rows of groups of rows). So what is known of a tensor in one memory can be told of a copy, a slice or a transpose of it
-in another. All functions return None where the shapes do not allow that.
+A ``Box`` says which elements of an index space (the shape of some tensor) an array holds: dimension i of the array
+walks along ``axis`` of the space in steps of ``step``, from ``start``. Several dimensions of the array may walk along
+one axis (rows of groups of rows). So what is known of a tensor in one memory can be told of a copy, a slice or a
+transpose of it in another. The functions return None where the shapes do not allow that.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def address(array: Array) -> int:
 
 
 def locate(part: Array, tensor: Array) -> tuple[Box, tuple[tuple[int, int], ...]] | None:
-    """The box of ``tensor`` that ``part`` holds, and how ``part`` has to be split for it: (dimension, inner size) in turn.
+    """The box of ``tensor`` that ``part`` holds, and how to ``split`` it for that: (dimension, inner size) in turn.
 
     Both have positive strides, and no two elements of ``tensor`` share a place.
     """
@@ -83,17 +83,17 @@ def locate(part: Array, tensor: Array) -> tuple[Box, tuple[tuple[int, int], ...]
         if n == 1:
             walks.append(Walk(0, 0, 1))
             continue
-        axis = next((a for a in axes if tensor.strides[a] <= stride), None)
-        if axis is None or stride % tensor.strides[axis]:
+        at = next((a for a in axes if tensor.strides[a] <= stride), -1)
+        if at < 0 or stride % tensor.strides[at]:
             return None
-        step = stride // tensor.strides[axis]
-        inner = tensor.shape[axis] // step
-        if n > inner > 1 and n % inner == 0 and tensor.shape[axis] == inner * step:
+        step = stride // tensor.strides[at]
+        inner = tensor.shape[at] // step
+        if n > inner > 1 and n % inner == 0 and tensor.shape[at] == inner * step:
             splits.append((len(walks), inner))
             todo[:0] = [(n // inner, stride * inner), (inner, stride)]
             continue
-        walks.append(Walk(axis, step, n))
-        last[axis] += step * (n - 1)
+        walks.append(Walk(at, step, n))
+        last[at] += step * (n - 1)
     if any(s >= n for s, n in zip(last, tensor.shape, strict=True)):
         return None
     return Box(tuple(start), tuple(walks)), tuple(splits)
@@ -157,6 +157,6 @@ def overlap(a: Array, b: Array) -> bool:
     if a1 <= b0 or b1 <= a0:
         return False
     try:
-        return np.shares_memory(a, b, max_work=2000)
+        return np.shares_memory(a, b, max_work=2000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

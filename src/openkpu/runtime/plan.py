@@ -1,8 +1,8 @@
 """How a session runs its program when nobody watches: the steps that matter, in as few calls as possible.
 
-Every step becomes one or more actions with the bytes that they read and write. Actions whose bytes nobody reads later are
-left out, and native ones that follow each other become one call. What stays in the memories besides the outputs may so
-differ from a run step by step; what any remaining step reads never does.
+Every step becomes one or more actions with the bytes that they read and write. Actions whose bytes nobody reads later
+are left out, and native ones that follow each other become one call. What stays in the memories besides the outputs may
+so differ from a run step by step; what any remaining step reads never does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from openkpu.kmodel.program import KpuConv, Memory, Operand, Program, Step
 from openkpu.kpu.fmap import FeatureMapLayout
-from openkpu.runtime import boxes, steps, v5_native
+from openkpu.runtime import boxes, v5_native
 from openkpu.runtime.memories import Memories, get
 from openkpu.runtime.v5_fusion import BYTES, Knowledge, Move, Source, moves
 
@@ -32,7 +32,7 @@ MAX_RANK: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``make`` gives what runs it. It reads and writes every element of these arrays; with ``kept`` it runs in any case."""
+    """``make`` gives what runs it. It reads and writes all elements of the arrays; if ``kept`` it runs in any case."""
 
     make: Make
     reads: list[Array]
@@ -85,7 +85,9 @@ def _actions(native: ModuleType, known: Knowledge, m: Memories, step: Step, make
         writes = _views(m, step.output) if writes_usual else [m.ai]
         for w in writes if writes_usual else [m.ai, m.main]:
             known.forget(w)
-        return [Action(make, _views(m, step.input) if reads_usual else [m.ai], writes if writes_usual else [], kept=True)]
+        return [
+            Action(make, _views(m, step.input) if reads_usual else [m.ai], writes if writes_usual else [], kept=True)
+        ]
     reads, writes = ([array for x in operands for array in _views(m, x)] for operands in (step.reads, step.writes))
     found = moves(known, m, step)
     actions = None if found is None else _by_moves(native, reads, found)
@@ -147,7 +149,7 @@ def _maker(native: ModuleType, source: Source, target: Array) -> Make | None:
 def _needed(
     actions: list[Action], inputs: list[Array], outputs: list[Array], memories: list[Array]
 ) -> tuple[list[Action], list[Array]]:
-    """The actions that write something that a later one, or the caller, reads; the memories read before anybody wrote."""
+    """The actions whose results a later one, or the caller, reads; the memories that are read before written."""
     live = [(boxes.address(memory), np.zeros(memory.size, np.bool_)) for memory in memories]
 
     def marks(array: Array) -> Array | None:

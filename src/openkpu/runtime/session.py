@@ -116,8 +116,8 @@ class Session:
     def run(self, *arrays: NDArray[Any], trace: Trace | None = None) -> list[NDArray[Any]]:
         """Run the program once; return copies of its outputs, typed and shaped as ``program.outputs`` says.
 
-        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined, and
-        the memories then need not hold the values in between afterwards (``plan`` says how).
+        With a ``trace`` every step runs as it is. Without one a V5 program's steps that only move bytes may be joined,
+        and the memories then need not hold the values in between afterwards (``plan`` says how).
 
         ``arrays`` are the inputs in order: uint8 (c, h, w), or float32 (n,) where the program takes floats; a leading
         1 (batch) is accepted. ``InputError`` E420 (number), E421 (dtype), E422 (shape).
@@ -125,7 +125,9 @@ class Session:
         inputs = check_inputs(self.program, arrays)
         watched = trace is not None or self.check or self.engine == "reference"
         if not watched and self._plan is None:
-            self._plan = plan.build(self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))])
+            self._plan = plan.build(
+                self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))]
+            )
         everything = [self.ai, self.main, self._ram[Memory.OUTPUT]]
         for memory in everything if watched or self._plan is None else self._plan.filled:
             memory.fill(self.fill)

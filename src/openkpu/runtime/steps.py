@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import DType, Memory, Operand
 from openkpu.runtime.memories import Memories, get
+
+_NATIVE: Final = {3: "openkpu.runtime.v3_native", 5: "openkpu.runtime.v5_native"}
+"""Modules with the steps of a version that have native kernels."""
 
 StepFunction = Callable[[Memories, Any], None]
 
@@ -45,11 +49,11 @@ def run_cpu(m: Memories, step: p.Step, version: int) -> None:
 
 def bind(m: Memories, step: p.Step, version: int) -> list[Any]:
     """Return what runs a CPU step on these memories in turn: native operators, or a function of no arguments."""
-    if version == 5:
-        from openkpu.runtime import v5_native
-
-        if (operators := v5_native.operators(m, step)) is not None:
-            return operators
+    if version in _NATIVE:
+        module = importlib.import_module(_NATIVE[version])
+        if (operators := module.operators(m, step)) is not None:
+            found: list[Any] = operators
+            return found
     return [partial(run_cpu, m, step, version)]
 
 

@@ -1,10 +1,10 @@
 """What is known of the tensors in a V5 program's memories, so that steps can read where a value came from.
 
-Much of what the chip's CPU does between KPU layers moves bytes: download, dequantise, concatenate, quantise with another
-scale, upload. Seen from its end such a chain is bytes at another place, taken through a table of 256 values. This module
-follows the program and says for every tensor which sources its elements equal, each with its table: the deepest source
-that is still in its memory is the cheapest to read, and what then nobody reads need not be computed (``plan`` leaves it
-out). Tables are computed by the same operators as the steps, so results stay the same to the bit.
+Much of what the chip's CPU does between KPU layers moves bytes: download, dequantise, concatenate, quantise with
+another scale, upload. Seen from its end such a chain is bytes at another place, taken through a table of 256 values.
+This module follows the program and says for every tensor which sources its elements equal, each with its table: the
+deepest source that is still in its memory is the cheapest to read, and what then nobody reads need not be computed
+(``plan`` leaves it out). Tables are computed by the same operators as the steps, so results are the same to the bit.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Knowledge:
             return extent[0] < high and low < extent[1] and boxes.overlap(array, written)
 
         self._tensors = [
-            (t, e, [s for s in sources if not hit(s[0].array, s[1])]) for t, e, sources in self._tensors if not hit(t, e)
+            (t, e, [s for s in sources if not hit(s[0].array, s[1])])
+            for t, e, sources in self._tensors
+            if not hit(t, e)
         ]
 
     def learn(self, target: Array, sources: Iterable[Source] = ()) -> None:

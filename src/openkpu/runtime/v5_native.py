@@ -42,12 +42,12 @@ def operators(m: Memories, step: p.Step) -> list[Any] | None:
     """Return the native operators that run the step on these memories; None where the NumPy operator has to."""
     native = kernels()
     make = _MAKERS.get(type(step))
-    if native is None or make is None or _overlap(step):
+    if native is None or make is None or overlapping(step):
         return None
     return make(native, m, step) or None
 
 
-def _overlap(step: p.Step) -> bool:
+def overlapping(step: p.Step) -> bool:
     """Whether an output lies on an input: NumPy computes the whole result first, the kernels as they go.
 
     Where both are the same dense place and as wide, element by element is the same.
@@ -81,7 +81,7 @@ def feature_maps(m: Memories, operand: Operand) -> list[tuple[Array, slice]]:
     return views
 
 
-def _move(native: ModuleType, m: Memories, s: Any) -> list[Any]:
+def transfer(native: ModuleType, m: Memories, s: Any) -> list[Any]:
     """Upload or download."""
     upload = isinstance(s, p.KpuUpload)
     outside, inside = (s.input, s.output) if upload else (s.output, s.input)
@@ -193,8 +193,8 @@ def _dequantize(native: ModuleType, m: Memories, s: Any) -> list[Any]:
 
 
 _MAKERS: Final[dict[type[p.Step], Callable[[ModuleType, Memories, Any], list[Any]]]] = {
-    p.KpuUpload: _move,
-    p.KpuDownload: _move,
+    p.KpuUpload: transfer,
+    p.KpuDownload: transfer,
     p.Requantize: lambda native, m, s: [native.lookup(get(m, s.input), s.table, get(m, s.output))],
     o.Binary: _binary,
     o.QuantizeTensor: _quantize,

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SEARCH_STEPS = 300
+Clashes = list[list[tuple[int, int, int]]]
+"""For each body: another one, and the open range of distances at which they overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ def allocate(bodies: Sequence[Sequence[Piece]], align: int) -> Plan:
         sorted(index, key=lambda i: (min(p.first for p in bodies[i]), -size(bodies[i]))),
     ]
     best_order, best = None, None
+    clashes = _clashes(bodies)
     for order in orders:
-        plan = _first_fit(bodies, order, align, bound)
+        plan = _first_fit(bodies, order, align, bound, clashes)
         if best is None or plan.peak < best.peak:
             best_order, best = order, plan
     assert best is not None
@@ -93,30 +96,47 @@ def allocate(bodies: Sequence[Sequence[Piece]], align: int) -> Plan:
         if rng.random() < 0.5:
             a, b = rng.randrange(len(order)), rng.randrange(len(order))
             order[a], order[b] = order[b], order[a]
-        plan = _first_fit(bodies, order, align, bound)
+        plan = _first_fit(bodies, order, align, bound, clashes)
         if plan.peak <= best.peak:
             best_order, best = order, plan
     return best
 
 
-def _first_fit(bodies: Sequence[Sequence[Piece]], order: Sequence[int], align: int, bound: int) -> Plan:
+def _clashes(bodies: Sequence[Sequence[Piece]]) -> Clashes:
+    """Return for each body the others that live when it does, each with the distances at which pieces would overlap.
+
+    Body i must not start between ``low`` and ``high`` (both excluded) behind the start of body j.
+    """
+    result: Clashes = [[] for _ in bodies]
+    lives = [(min(p.first for p in b), max(p.last for p in b)) for b in bodies]
+    alive: list[int] = []
+    for i in sorted(range(len(bodies)), key=lambda i: lives[i]):
+        alive = [j for j in alive if lives[j][1] >= lives[i][0]]
+        for j in alive:
+            for p in bodies[i]:
+                for q in bodies[j]:
+                    if p.first <= q.last and q.first <= p.last:
+                        low, high = q.offset - p.offset - p.size, q.offset + q.size - p.offset
+                        result[i].append((j, low, high))
+                        result[j].append((i, -high, -low))
+        alive.append(i)
+    return result
+
+
+def _first_fit(
+    bodies: Sequence[Sequence[Piece]], order: Sequence[int], align: int, bound: int, clashes: Clashes
+) -> Plan:
     """Place the bodies one after the other, each at the lowest address where none of its pieces collides."""
-    placed: list[tuple[int, Piece]] = []
-    starts = [0] * len(bodies)
+    starts = [-1] * len(bodies)
     for i in order:
         start = 0
-        moved = True
-        while moved:
-            moved = False
-            for piece in bodies[i]:
-                for base, other in placed:
-                    if _overlap(piece, start + piece.offset, other, base):
-                        start = base + other.size - piece.offset
-                        start += -start % align
-                        moved = True
+        for low, high in sorted((starts[j] + low, starts[j] + high) for j, low, high in clashes[i] if starts[j] >= 0):
+            if start <= low:
+                break  # all that follow lie behind
+            if start < high:
+                start = high + -high % align
         starts[i] = start
-        placed += [(start + p.offset, p) for p in bodies[i]]
-    peak = max(base + p.size for base, p in placed)
+    peak = max(starts[i] + p.offset + p.size for i, b in enumerate(bodies) for p in b)
     return Plan(tuple(starts), peak, bound)
 
 

@@ -173,6 +173,7 @@ ONLY |= {
     "positions of minima in rows, the last": (V5, lambda b: positions(b, "ArgMin", 3, 1)),
 }
 EVERYWHERE = (
+    "blocks as channels",
     "most of floats",
     "padded channels",
     "channels of a map",

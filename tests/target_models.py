@@ -213,6 +213,12 @@ SHARED = {
             b.relu(b.gemm(b.relu(b.gemm(b.flatten(b.relu(b.conv(b.x, 4, 3, stride=(2, 2)))), 300)), 200)), 5
         ),
     ),
+    "curves before poolings": (
+        (1, 3, 16, 16),
+        lambda b: b.average_pool(
+            b.unary("Tanh", b.conv(b.max_pool(b.unary("Sigmoid", b.conv(b.x, 4, 3))), 6, 3)), 2, 2
+        ),
+    ),
     "more inputs than channels, of both signs": (
         (1, 4, 16, 16),
         lambda b: b.gemm(b.relu(b.gemm(b.flatten(b.conv(b.x, 5, 3)), 150)), 4),

@@ -70,7 +70,8 @@ def calibrate(
         if id(t) in quantized:
             own[id(t)] = t
     inputs = {id(n.inputs[0]): n.inputs[0] for n in convs}
-    pre = {id(n): Tensor(pre_name(n.output), n.output.shape) for n in curved}
+    # what a function meets is as large as the layer's input, whatever pooling follows
+    pre = {id(n): Tensor(pre_name(n.output), (*n.output.shape[:2], *n.inputs[0].shape[2:])) for n in curved}
     # an averaging pooling comes after the KPU's clamp to 8 bits, so the range must hold what it averages
     full = {
         id(n.output): Tensor(full_name(n.output), (*n.output.shape[:2], *n.inputs[0].shape[2:]))

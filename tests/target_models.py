@@ -213,6 +213,10 @@ SHARED = {
             b.relu(b.gemm(b.relu(b.gemm(b.flatten(b.relu(b.conv(b.x, 4, 3, stride=(2, 2)))), 300)), 200)), 5
         ),
     ),
+    "curves behind strides": (
+        (1, 3, 16, 16),
+        lambda b: b.unary("Tanh", b.conv(b.unary("Sigmoid", b.conv(b.x, 4, 3, stride=(2, 2))), 6, 3, stride=(2, 2))),
+    ),
     "curves before poolings": (
         (1, 3, 16, 16),
         lambda b: b.average_pool(

@@ -173,6 +173,7 @@ ONLY |= {
     "positions of minima in rows, the last": (V5, lambda b: positions(b, "ArgMin", 3, 1)),
 }
 EVERYWHERE = (
+    "blocks as channels",
     "most of floats",
     "padded channels",
     "channels of a map",
@@ -207,6 +208,26 @@ def detector(b):
 SHARED = {
     "classifier": ((1, 3, 16, 16), lambda b: b.softmax(b.gemm(b.flatten(b.gap(b.relu(b.conv(b.x, 8, 3)))), 5), 1)),
     "fully connected on the KPU": ((1, 3, 16, 16), lambda b: b.gemm(b.flatten(b.relu(b.conv(b.x, 4, 3))), 40)),
+    "fully connected in a row": (
+        (1, 3, 16, 16),
+        lambda b: b.gemm(
+            b.relu(b.gemm(b.relu(b.gemm(b.flatten(b.relu(b.conv(b.x, 4, 3, stride=(2, 2)))), 300)), 200)), 5
+        ),
+    ),
+    "curves behind strides": (
+        (1, 3, 16, 16),
+        lambda b: b.unary("Tanh", b.conv(b.unary("Sigmoid", b.conv(b.x, 4, 3, stride=(2, 2))), 6, 3, stride=(2, 2))),
+    ),
+    "curves before poolings": (
+        (1, 3, 16, 16),
+        lambda b: b.average_pool(
+            b.unary("Tanh", b.conv(b.max_pool(b.unary("Sigmoid", b.conv(b.x, 4, 3))), 6, 3)), 2, 2
+        ),
+    ),
+    "more inputs than channels, of both signs": (
+        (1, 4, 16, 16),
+        lambda b: b.gemm(b.relu(b.gemm(b.flatten(b.conv(b.x, 5, 3)), 150)), 4),
+    ),
     "more inputs than channels": ((1, 4, 16, 16), lambda b: b.gemm(b.flatten(b.relu(b.conv(b.x, 5, 3))), 8)),
     "residual": ((1, 3, 8, 8), lambda b: b.add(b.conv(b.x, 4, 3), b.relu(b.conv(b.relu(b.conv(b.x, 8)), 4, 1)))),
     "concat and its parts": (

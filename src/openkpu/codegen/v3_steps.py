@@ -193,6 +193,14 @@ def max_pool(asm: Assembler, node: Node) -> None:
     source, out = _u8(asm, node)
     shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
     kernel, stride, origin = a["kernel"][::-1], a["stride"][::-1], a["origin"][::-1]
+    if shape[1:] == (MIN_SIZE, MIN_SIZE) and size[1:] == kernel == (1, 1) and origin == (0, 0):
+        asm.act(
+            lambda: p.KpuRemovePadding(input=source.operand(shape), output=out.operand((size[0],))),
+            [source],
+            [out],
+            node.output,
+        )
+        return
     if kernel == stride == (1, 1) and min(origin) >= 0 and (size[2] >= LEAST_ROW or size[2] == shape[2]):
         _cut(asm, node, source, out)
         return
@@ -231,7 +239,19 @@ def _cut(asm: Assembler, node: Node, source: Buffer, out: Buffer) -> None:
 
 
 def pad(asm: Assembler, node: Node) -> None:
-    """With zero point 0 the runtime's pooling pads (one pixel at the far edges); else rows are gathered."""
+    """With zero point 0 the runtime's pooling pads (one pixel at the far edges); else rows are gathered.
+
+    Values that become one pixel of a 4x4 map each go to AI RAM by the runtime's own step for it.
+    """
+    t = node.output
+    pixels = node.inputs[0].shape[2:] == (1, 1) and node.attrs["pads"] == (0, 0, MIN_SIZE - 1, MIN_SIZE - 1)
+    if pixels and all(u.op == "KpuConv" for u in asm.graph.consumers(t)) and not asm.graph.is_output(t):
+        values = asm.get(node.inputs[0], Domain.U8)
+        spread = asm.buffer(Memory.AI, U8, t.shape[1:], t)
+        asm.forms[id(t), Domain.AI] = spread
+        k = t.shape[1]
+        asm.act(lambda: p.KpuAddPadding(input=values.part(0, k), output=spread.operand()), [values], [spread], t)
+        return
     source, out = _u8(asm, node)
     shape, size = node.inputs[0].shape[1:], node.output.shape[1:]
     top, left, bottom, right = node.attrs["pads"]

@@ -23,6 +23,10 @@ from openkpu.lower.context import Context
 from openkpu.lower.tail import follow
 from openkpu.lower.view import View
 
+PLACES = {1: (0, 0, 3, 3), 3: (0, 0, 1, 1), 2: (1, 1, 1, 1)}
+"""Height and width of pictures that one convolution reads whole -> their surroundings in a 4x4 map."""
+MOST_WEIGHTS = 2 << 20
+"""Bytes of a product's weights as a 3x3 convolution, where those of a 2x2 picture are padded."""
 MOST_PARTS = 4
 """Partial sums of one product; each is rounded to 8 bits, so many of them would add up their errors."""
 
@@ -53,8 +57,47 @@ def lower_gemm(ctx: Context, node: Node) -> None:
             why=f"the input is {'x'.join(map(str, x.shape))}; V3 multiplies one vector",
             fix="write it as a 1x1 convolution",
         )
+    if _as_map(ctx, node, x):
+        return
     w, b = node.weights_and_bias()
     lower_linear(ctx, node, x, w, np.broadcast_to(b.reshape(-1), w.shape[0]))
+
+
+def _as_map(ctx: Context, node: Node, x: Tensor) -> bool:
+    """Bring a vector to AI RAM as pixels of channels, if it has too many values for channels or a product follows."""
+    w, _ = node.weights_and_bias()
+    n, k = w.shape
+    side = next((s for s in PLACES if k % s**2 == 0 and k // s**2 <= MAX_CHANNELS), 0)
+    if side == 0:
+        return False
+    c = k // side**2
+    shape = LayerShape(c, (MIN_SIZE, MIN_SIZE), n, (MIN_SIZE, MIN_SIZE), (side, side))
+    if side == 1 and not _feeds_product(ctx, follow(ctx, node.output, pools=False).end):
+        return False
+    if x.producer is None or max(c, n) > MAX_CHANNELS or load_count(shape) > MAX_WEIGHT_LOADS:
+        return False
+    if side > 1 and n * c * 9 > MOST_WEIGHTS:
+        return False
+    version = ctx.target.version
+    on_kpu = price.kpu_fully_connected_us(k, n, version)
+    if price.cpu_fully_connected_us(k, n, version) <= on_kpu:
+        return False
+    stem = node.output.name
+    pixels = ctx.emit("Reshape", [x], (1, c, side, side), f"{stem}.pixels", shape=(1, c, side, side))
+    pads = PLACES[side]
+    t = ctx.emit("CpuPad", [pixels], (1, c, MIN_SIZE, MIN_SIZE), f"{stem}.map", pads=pads)
+    ctx.spent += on_kpu - price.kpu_layer_us(c, MIN_SIZE, MIN_SIZE, n, kernel=side, depthwise=False, version=version)
+    _emit_in_map(ctx, node, View(t, pads[0], pads[1], side, side))
+    return True
+
+
+def _feeds_product(ctx: Context, t: Tensor) -> bool:
+    """Whether a vector is read by one more product only, which then finds it in AI RAM."""
+    node = ctx.only_user(t)
+    if node is None or node.op != "Gemm" or not all(i.is_constant for i in node.inputs[1:]):
+        return False
+    n, k = node.inputs[1].shape
+    return max(n, k) <= MAX_CHANNELS
 
 
 def _in_map(ctx: Context, node: Node) -> bool:
@@ -77,6 +120,15 @@ def _in_map(ctx: Context, node: Node) -> bool:
     otherwise = min(price.cpu_fully_connected_us(k, n, version), price.kpu_fully_connected_us(k, n, version))
     if ai_ram(shape) is not None or on_kpu + results > inputs + otherwise:
         return False
+    _emit_in_map(ctx, node, v)
+    return True
+
+
+def _emit_in_map(ctx: Context, node: Node, v: View) -> None:
+    """Emit a product with the flattened picture ``v``."""
+    w, b = node.weights_and_bias()
+    n, (h, wd), physical = w.shape[0], v.size, v.physical
+    kernel = 1 if (h, wd) == (1, 1) else 3
     before = ctx.spent
     tail = follow(ctx, node.output, pools=False)
     taps = np.zeros((n, v.channels, kernel, kernel), np.float32)
@@ -90,7 +142,6 @@ def _in_map(ctx: Context, node: Node) -> bool:
     ctx.values[id(tail.end)] = View(t, v.top + row, v.left + col, 1, 1)
     how = f"a {kernel}x{kernel} convolution of the {physical[1]}x{physical[0]} map, of which one pixel counts"
     decide.kpu_rewrite(ctx, node, how, ctx.spent - before)
-    return True
 
 
 def _flattened(ctx: Context, t: Tensor) -> View | None:

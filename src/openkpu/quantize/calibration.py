@@ -13,6 +13,7 @@ from openkpu.errors import InputError
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.lower.export import full_name, pre_name
+from openkpu.lower.ops import POOLS
 from openkpu.quantize import domains
 from openkpu.quantize.nodes import Reading, apply_taps, as_map, inside, reading, saturates
 from openkpu.quantize.params import QParams
@@ -70,7 +71,14 @@ def calibrate(
         if id(t) in quantized:
             own[id(t)] = t
     inputs = {id(n.inputs[0]): n.inputs[0] for n in convs}
-    pre = {id(n): Tensor(pre_name(n.output), n.output.shape) for n in curved}
+    # a function comes before a pooling of windows, and after one that only picks pixels
+    pre = {
+        id(n): Tensor(
+            pre_name(n.output),
+            n.output.shape if POOLS[n.attrs["pool"]][2] == 1 else (*n.output.shape[:2], *n.inputs[0].shape[2:]),
+        )
+        for n in curved
+    }
     # an averaging pooling comes after the KPU's clamp to 8 bits, so the range must hold what it averages
     full = {
         id(n.output): Tensor(full_name(n.output), (*n.output.shape[:2], *n.inputs[0].shape[2:]))

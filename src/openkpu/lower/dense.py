@@ -105,7 +105,7 @@ def _in_map(ctx: Context, node: Node) -> bool:
     v = _flattened(ctx, node.inputs[0])
     if v is None:
         return False
-    w, b = node.weights_and_bias()
+    w, _ = node.weights_and_bias()
     n, k = w.shape
     (h, wd), physical = v.size, v.physical
     kernel = 1 if (h, wd) == (1, 1) else 3

@@ -21,8 +21,9 @@ from openkpu.quantize.statistics import Statistics
 from openkpu.quantize.taps import tap_means
 
 Array = NDArray[Any]
-CORRECTION_PICTURES: Final = 12
-"""Of so many pictures the means of what layers read are kept, for the bias correction."""
+CORRECTION_PICTURES: Final = 32
+"""Of so many pictures the means of what layers read are kept, for the bias correction: with fewer, biases follow
+the few that were seen (12 gave 0.3 dB less in the mean over 16 networks, up to 1.9 in one)."""
 CURVE_SAMPLES: Final = 16384
 """Values met before a curved function: enough for how often each part of the curve is met."""
 

@@ -90,14 +90,14 @@ class Assignment:
         return QParams(p.scale * ratio**spread, zp, p.offset)
 
     def _share_zero_points(self, result: dict[int, QParams]) -> None:
-        """Give the parts of a concatenation one zero point where a padded convolution reads it."""
-        for node in self.graph.nodes:
-            if node.op != "KpuConcat":
-                continue
-            padded = domains.reaches_padding(node.output, self.users)
-            parts = [t for t in domains.origins(node.output) if id(t) in result]
+        """Give the parts of a concatenation one zero point where a padded convolution reads it.
+
+        Concatenations that have a part in common share it too: one after the other, each would undo the one before, and
+        every change of a zero point costs range.
+        """
+        for parts in self._padded_together(result):
             zps = {result[id(t)].zero_point for t in parts}
-            if not padded or len(zps) <= 1:
+            if len(zps) <= 1:
                 continue
             fixed = [t for t in parts if t.producer is None]
             choices = [result[id(fixed[0])].zero_point] if fixed else sorted(zps)
@@ -116,6 +116,20 @@ class Assignment:
             for t in parts:
                 if t.producer is not None:
                     result[id(t)] = _with_zero_point(result[id(t)], zp)
+
+    def _padded_together(self, result: dict[int, QParams]) -> list[list[Tensor]]:
+        """Return the groups of tensors that padded concatenations join, directly or through a part of both."""
+        group_of: dict[int, list[Tensor]] = {}
+        for node in self.graph.nodes:
+            if node.op != "KpuConcat" or not domains.reaches_padding(node.output, self.users):
+                continue
+            joined: dict[int, Tensor] = {}
+            for t in domains.origins(node.output):
+                if id(t) in result:
+                    joined |= {id(o): o for o in group_of.get(id(t), [t])}
+            group = list(joined.values())
+            group_of |= dict.fromkeys(joined, group)
+        return list({id(g): g for g in group_of.values()}.values())
 
     def _share_scales(self, result: dict[int, QParams]) -> None:
         """Give everything that a table reads one scale and zero point: a table knows no channels."""

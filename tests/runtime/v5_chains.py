@@ -66,7 +66,7 @@ class Chain:
         found = Operand(memory, 0, dtype, shape, strides)
         at = (start, start, stop, stop - found.size, start + 8 * self.number(-4, 4))[self.number(0, 4)]
         found = replace(found, start=at // dtype.size * dtype.size)
-        return found if 0 <= found.start and found.stop <= (MAIN if memory is Memory.MAIN else BUFFER) else None
+        return found if found.start >= 0 and found.stop <= (MAIN if memory is Memory.MAIN else BUFFER) else None
 
     def target(self, dtype: DType, shape: tuple[int, ...], *away_from: Operand) -> Operand | None:
         """A place in main RAM, dense or with gaps, not on the step's inputs unless the program is crowded."""

@@ -21,6 +21,7 @@ N = 256
 SHAPE = (1, 4, 8, 8)
 TABLE = bytes((7 * i + 3) % 256 for i in range(256))
 SOURCE = Operand(Memory.INPUT, 0, DType.U8, SHAPE)
+CONSTANT = Operand(Memory.CONST, 0, DType.U8, SHAPE)
 
 
 def place(start: int, dtype: DType = DType.U8) -> Operand:
@@ -117,7 +118,14 @@ def overwritten() -> dict[str, tuple[Step, ...]]:
             copy(SOURCE, place(4 * N)),
             lookup(place(N), place(2 * N)),
         ),
-        "a source, in a corner": (
+        "a source, its first byte": (
+            lookup(SOURCE, place(0)),
+            lookup(place(0), place(N)),
+            copy(b.main(32 * N, DType.U8, 1), b.main(0, DType.U8, 1)),
+            copy(SOURCE, SOURCE),
+            lookup(place(N), place(2 * N)),
+        ),
+        "a source, its last byte": (
             lookup(SOURCE, place(0)),
             lookup(place(0), place(N)),
             copy(b.main(32 * N, DType.U8, 1), b.main(N - 1, DType.U8, 1)),
@@ -144,41 +152,42 @@ BESIDE = [place(N + delta) for delta in (-64, -8, -1, 1, 8, 64)]
 
 
 def own() -> dict[str, tuple[Step, ...]]:
-    """Steps that overwrite what they read, or where that came from."""
-    return {
-        "in place": (copy(SOURCE, place(N)), lookup(place(N), place(N)), lookup(place(N), place(3 * N))),
-        "in place, twice": (
-            copy(SOURCE, place(N)),
-            lookup(place(N), place(N)),
-            lookup(place(N), place(N)),
-            floats(place(N), place(4 * N, DType.F32)),
-        ),
+    """Steps that overwrite what they read, or where that came from; all begin with the picture, moved."""
+    fresh = copy(SOURCE, place(N)), copy(CONSTANT, SOURCE)
+    moved = {
+        f"onto its input moved by {beside.start - N}": (*fresh, copy(place(N), beside), lookup(beside, place(3 * N)))
+        for beside in BESIDE
+    }
+    return moved | {
+        "in place": (*fresh, lookup(place(N), place(N)), lookup(place(N), place(3 * N))),
+        "in place, twice": (*fresh, lookup(place(N), place(N)), lookup(place(N), place(N))),
         "onto the source of its input": (
-            lookup(SOURCE, place(0)),
-            lookup(place(0), place(N)),
+            *fresh,
             lookup(place(N), place(0)),
-            floats(place(0), place(4 * N, DType.F32)),
+            lookup(place(0), place(N)),
+            floats(place(N), place(4 * N, DType.F32)),
             numbers(place(4 * N, DType.F32), place(8 * N)),
         ),
-        "onto the input buffer": (
-            lookup(SOURCE, place(0)),
-            lookup(place(0), SOURCE),
-            lookup(SOURCE, place(N)),
+        "onto half of the source of its input": (
+            *fresh,
+            lookup(place(N), place(4 * N)),
+            lookup(place(4 * N), place(N + N // 2)),
+            lookup(place(N + N // 2), place(8 * N)),
         ),
+        "onto the input buffer": (lookup(SOURCE, place(0)), lookup(place(0), SOURCE), lookup(SOURCE, place(N))),
         "from bytes to floats around them": (
-            copy(SOURCE, place(N)),
+            *fresh,
             floats(place(N), place(0, DType.F32)),
             numbers(place(0, DType.F32), place(8 * N)),
         ),
         "from floats to bytes among them": (
-            floats(SOURCE, place(0, DType.F32)),
-            numbers(place(0, DType.F32), place(N)),
-            lookup(place(N), place(8 * N)),
+            *fresh,
+            floats(place(N), place(4 * N, DType.F32)),
+            numbers(place(4 * N, DType.F32), place(5 * N)),
         ),
         "turned around in place": (
-            copy(SOURCE, place(N)),
+            *fresh,
             o.TransposeTensor(input=place(N), output=place(N), perm=(0, 1, 3, 2)),
-            lookup(place(N), place(3 * N)),
         ),
         "one part onto the floats of another": (
             floats(SOURCE, place(0, DType.F32)),
@@ -186,20 +195,39 @@ def own() -> dict[str, tuple[Step, ...]]:
             computed(place(20 * N, DType.F32), place(4 * N, DType.F32)),
             numbers(b.main(0, DType.F32, *PAIR), b.main(7 * N + 64, DType.U8, *PAIR)),
         ),
-    } | {
-        f"onto its input moved by {beside.start - N}": (
-            lookup(SOURCE, place(N)),
-            copy(place(N), beside),
-            lookup(beside, place(3 * N)),
-        )
-        for beside in BESIDE
+        "the second part onto where it came from": (
+            *fresh,
+            copy(SOURCE, place(4 * N)),
+            copy(place(N), place(5 * N)),
+            o.TransposeTensor(
+                input=b.main(4 * N, DType.U8, *PAIR), output=b.main(0, DType.U8, *PAIR), perm=(0, 1, 3, 2)
+            ),
+        ),
+        "the first part onto the source of the second": (
+            *fresh,
+            copy(SOURCE, place(4 * N)),
+            copy(place(N), place(5 * N)),
+            lookup(b.main(4 * N, DType.U8, *PAIR), b.main(N + 8, DType.U8, *PAIR)),
+        ),
     }
 
 
 @pytest.mark.parametrize("what", own())
 def test_what_the_step_itself_overwrites_is_no_source(what: str) -> None:
-    case = program(*own()[what])
-    assert_same(case, *((picture,) for picture in pictures(case, 2, 2)))
+    steps = own()[what]
+    last = steps[-1].writes[0]
+    first, second = (replace(last, start=start) for start in (30 * N, 35 * N))
+    case = program(*steps, lookup(last, first), lookup(first, second))
+    for outputs in ((second,), (last, first, second)):
+        again = replace(case, outputs=outputs)
+        assert_same(again, *((picture,) for picture in pictures(case, 2, 2)))
+
+
+def test_bytes_are_not_read_as_floats() -> None:
+    """Where the elements of both begin at the same places."""
+    bytes_apart = replace(place(0), strides=(4 * N, N, 32, 4))
+    case = program(copy(SOURCE, bytes_apart), copy(place(0, DType.F32), place(8 * N, DType.F32)))
+    assert_same(case, *((picture,) for picture in pictures(case, 12, 2)))
 
 
 def test_a_layer_with_its_result_in_the_output_buffer() -> None:

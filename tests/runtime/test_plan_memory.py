@@ -241,6 +241,23 @@ def test_a_layer_with_its_result_in_the_output_buffer() -> None:
     assert_same(case, *((picture,) for picture in pictures(case, 3, 2)))
 
 
+def spaced(step: KpuConv, **registers: int) -> KpuConv:
+    """The layer with other distances between rows than maps usually have."""
+    return replace(step, layer=replace(step.layer, registers=replace(step.layer.registers, **registers)))
+
+
+def test_layers_that_read_or_write_elsewhere_than_maps_lie() -> None:
+    eight = 8 * 64
+    parts = [replace(AI, start=start) for start in (0, eight)]
+    uploads = [KpuUpload(input=SOURCE, output=part) for part in parts]
+    down = KpuDownload(input=parts[1], output=place(0))
+    reads = (*uploads, spaced(layer(0, 8), row_switch_addr=2), down)
+    writes = (*uploads, spaced(layer(0, 0), wb_row_switch_addr=2), down, lookup(place(0), place(N)))
+    for steps in (reads, writes):
+        case = program(*steps)
+        assert_same(case, *((picture,) for picture in pictures(case, 13, 2)))
+
+
 def test_the_input_buffer_is_written_as_other_memory() -> None:
     beside = replace(SOURCE, start=N)
     case = program(copy(Operand(Memory.CONST, 0, DType.U8, SHAPE), beside), copy(beside, SOURCE), out=SOURCE)
@@ -257,7 +274,8 @@ def test_what_is_beside_the_inputs_is_the_fill() -> None:
 
 
 def test_inputs_at_one_place() -> None:
-    case = program(copy(b.main(0, DType.U8, *PAIR), b.main(4 * N, DType.U8, *PAIR)))
+    both, copied, last = (b.main(start, DType.U8, *PAIR) for start in (0, 4 * N, 8 * N))
+    case = program(copy(both, copied), lookup(copied, last))
     case = replace(case, inputs=(place(0), place(0)))
     assert_same(case, tuple(pictures(case, 6, 2)))
 
@@ -278,7 +296,7 @@ def test_tensors_that_repeat_their_elements() -> None:
 def test_constants_are_never_overwritten_and_keep_their_channels() -> None:
     constant = Operand(Memory.CONST, 0, DType.F32, (1, 4, 1, 1))
     real, sums = place(0, DType.F32), place(4 * N, DType.F32)
-    add = o.Binary(input_a=constant, input_b=real, output=sums, op=o.BinaryOp.SUB)
+    add = o.Binary(input_a=constant, input_b=real, output=sums, op=o.BinaryOp.SUB, clamp=(-20.0, 90.0))
     case = program(floats(SOURCE, real), add, computed(real, real), numbers(sums, place(8 * N)))
     case = replace(case, constants=np.float32([1, 20, 300, -4]).tobytes())
     assert_same(case, *((picture,) for picture in pictures(case, 9, 2)))
@@ -293,7 +311,23 @@ def test_tables_in_their_order() -> None:
         numbers(place(6 * N, DType.F32), place(10 * N), 0.45),
         lookup(place(10 * N), place(11 * N)),
     )
+    case = replace(case, outputs=(*case.outputs, place(6 * N, DType.F32)))
     assert_same(case, *((picture,) for picture in pictures(case, 10, 2)))
+
+
+def test_pieces_in_their_places() -> None:
+    """A concatenation of two tensors, turned, and every other row and column of a part of it."""
+    joined, turned = b.main(4 * N, DType.U8, 1, 8, 8, 8), b.main(8 * N, DType.U8, 1, 8, 8, 8)
+    sliced = b.main(12 * N, DType.U8, 1, 3, 4, 2)
+    case = program(
+        lookup(SOURCE, place(0)),
+        lookup(place(0), place(N)),
+        o.ConcatTensors(inputs=(place(0), place(N)), output=joined, axis=1),
+        o.TransposeTensor(input=joined, output=turned, perm=(0, 2, 3, 1)),
+        o.SliceTensor(input=turned, output=sliced, begin=(0, 2, 1, 3), end=(1, 8, 8, 6), stride=(1, 2, 2, 2)),
+        lookup(sliced, b.main(16 * N, DType.U8, 1, 3, 4, 2)),
+    )
+    assert_same(case, *((picture,) for picture in pictures(case, 14, 2)))
 
 
 def test_sessions_in_two_threads() -> None:

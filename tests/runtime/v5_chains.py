@@ -165,7 +165,8 @@ class Chain:
             return
         constant = self.constant(self.rng.uniform(0.5, 2, (1, x.shape[1], 1, 1) if self.number(0, 1) else (1,)))
         a, c = (x, constant) if self.number(0, 1) else (constant, x)
-        self.write(o.Binary(input_a=a, input_b=c, output=out, op=o.BinaryOp(self.number(0, 5))), out)
+        clamp = (0.0, float(self.number(1, 6))) if self.number(0, 2) == 0 else o.NO_CLAMP
+        self.write(o.Binary(input_a=a, input_b=c, output=out, op=o.BinaryOp(self.number(0, 5)), clamp=clamp), out)
 
     def _concat(self) -> None:
         """Parts that steps write side by side into one tensor, as V5 files do it."""

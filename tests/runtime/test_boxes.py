@@ -25,11 +25,14 @@ def views(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     part = tensor[tuple(cuts)].transpose(draw(st.permutations(range(len(shape)))))
     if draw(st.booleans()) and part.flags.c_contiguous:
         part = part.reshape(-1)
+    if tensor.flags.c_contiguous and draw(st.integers(0, 3)) == 0:  # a run, maybe from one row into the next
+        first = draw(st.integers(0, tensor.size - 1))
+        part = tensor.reshape(-1)[first : draw(st.integers(first + 1, tensor.size)) : draw(st.integers(1, 2))]
     return tensor, part
 
 
-@given(views())
-def test_located_elements_are_the_same(case: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
+@given(views(), st.data())
+def test_located_elements_are_the_same(case: tuple[NDArray[np.int64], NDArray[np.int64]], data: st.DataObject) -> None:
     tensor, part = case
     found = boxes.locate(part, tensor)
     if found is None:
@@ -38,7 +41,7 @@ def test_located_elements_are_the_same(case: tuple[NDArray[np.int64], NDArray[np
     box, splits = found
     np.testing.assert_array_equal(box.of(tensor), boxes.split(part, splits))
     assert box.elements == part.size
-    perm = tuple(reversed(range(tensor.ndim)))
+    perm = tuple(data.draw(st.permutations(range(tensor.ndim))))
     turned = np.ascontiguousarray(tensor.transpose(perm))
     np.testing.assert_array_equal(boxes.transposed(box, perm).of(turned), boxes.split(part, splits))
 
@@ -74,6 +77,21 @@ def test_what_lies_elsewhere_is_not_found() -> None:
     assert boxes.locate(tensor, tensor[1:]) is None
     assert boxes.locate(tensor[:, :3], tensor[:, 3:]) is None
     assert boxes.locate(np.arange(3), tensor) is None
+    for length in range(2, 7):
+        assert boxes.locate(tensor.reshape(-1)[7 - length : 7], tensor) is None, "a run into the next row"
+        assert boxes.locate(tensor.reshape(-1)[6 - length : 6], tensor) is not None
+    assert boxes.locate(tensor[1:2, :2], np.broadcast_to(tensor[1], (4, 6))) is None, "a tensor that repeats its rows"
+
+
+def test_extents_end_with_the_last_byte() -> None:
+    store = np.zeros(16, np.uint8)
+    where = boxes.address(store)
+    assert boxes.extent(store[4:8]) == (where + 4, where + 8)
+    assert boxes.extent(store[8:4:-1]) == (where + 5, where + 9)
+    assert boxes.extent(store.view(np.float32)[1:3]) == (where + 4, where + 12)
+    assert boxes.overlap(store[3:5], store.view(np.float32)[1:2])
+    assert not boxes.overlap(store[2:4], store.view(np.float32)[1:2])
+    assert not boxes.overlap(store[8:], store.view(np.float32)[1:2])
 
 
 def test_overlap_is_by_element() -> None:

@@ -1,7 +1,13 @@
-"""Random V5 programs whose steps feed each other, in memories so small that values are often written over."""
+"""Random V5 programs whose steps feed each other, in memories so small that values are often written over.
+
+Half of the programs are ``crowded``: their steps mostly write to places that are or were in use, or a few bytes from
+them, also onto their own inputs; and they read pieces of memory that no single step wrote. What such a step means is
+clear all the same: it reads everything, then writes.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +22,8 @@ MAIN = 6_000
 """Bytes of main RAM: a handful of tensors."""
 LINES = 4
 """Maps start at 8 times 0 to this."""
+BUFFER = 1_600
+"""Bytes of the input and the output buffer."""
 
 
 class Chain:
@@ -23,28 +31,53 @@ class Chain:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
+        self.crowded = self.number(0, 1) == 1
         self.steps: list[Step] = []
         self.constants = bytearray()
         shape = (1, self.number(1, 6), self.number(1, 6), (self.number(1, 9), self.number(1, 36))[self.number(0, 1)])
         self.source = Operand(Memory.MAIN, 8 * self.number(0, 300), U8, shape)
+        if self.number(0, 2) == 0:
+            self.source = Operand(Memory.INPUT, 0, U8, shape)
         self.tensors = [self.source]
         self.maps: list[Operand] = []
+        self.places = [(self.source.memory, self.source.start, self.source.stop)]
+        """Where something was written, whether it is still there or not."""
 
     def number(self, low: int, high: int) -> int:
         """A whole number in low..high."""
         return int(self.rng.integers(low, high, endpoint=True))
 
     def pick(self, dtype: DType | None = None) -> Operand | None:
-        """A tensor, the younger the likelier."""
+        """A tensor, the younger the likelier; in crowded programs sometimes bytes that are none."""
+        if self.crowded and dtype is U8 and self.number(0, 3) == 0:
+            return self.bytes()
         found = [t for t in self.tensors if dtype is None or t.dtype is dtype]
         return found[-1 - min(self.number(0, 3), len(found) - 1)] if found else None
 
+    def bytes(self) -> Operand | None:
+        """Bytes around a place in use, of a tensor, of two side by side, or of parts."""
+        shape = self.tensors[self.number(0, len(self.tensors) - 1)].shape if self.tensors else (1, 2, 4, 8)
+        factor = (1, 1, 2)[self.number(0, 2)]
+        return self.near(U8, (shape[0], factor * shape[1], *shape[2:]))
+
+    def near(self, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> Operand | None:
+        """An operand at, or a bit beside, where something begins, or that ends where it ends."""
+        memory, start, stop = self.places[-1 - min(self.number(0, 5), len(self.places) - 1)]
+        found = Operand(memory, 0, dtype, shape, strides)
+        at = (start, start, stop, stop - found.size, start + 8 * self.number(-4, 4))[self.number(0, 4)]
+        found = replace(found, start=at // dtype.size * dtype.size)
+        return found if found.start >= 0 and found.stop <= (MAIN if memory is Memory.MAIN else BUFFER) else None
+
     def target(self, dtype: DType, shape: tuple[int, ...], *away_from: Operand) -> Operand | None:
-        """A place in main RAM, dense or with gaps, not on the step's inputs."""
+        """A place in main RAM, dense or with gaps, not on the step's inputs unless the program is crowded."""
         strides = None
         if self.number(0, 4) == 0:
             wide = dense((*shape[:-1], shape[-1] + self.number(0, 2)))
             strides = None if wide == dense(shape) else wide
+        if self.crowded and self.number(0, 3) and (found := self.near(dtype, shape, strides)) is not None:
+            return found
+        if self.number(0, 9) == 0 and (found := Operand(Memory.OUTPUT, 0, dtype, shape, strides)).stop <= BUFFER:
+            return found
         for _ in range(20):
             found = Operand(Memory.MAIN, 8 * self.number(0, MAIN // 8), dtype, shape, strides)
             apart = all(
@@ -54,6 +87,12 @@ class Chain:
                 return found
         return None
 
+    def line(self) -> int:
+        """Where a map may start: often where one is."""
+        if self.crowded and self.maps and self.number(0, 1):
+            return self.maps[self.number(0, len(self.maps) - 1)].start // 64
+        return 8 * self.number(0, LINES)
+
     def write(self, step: Step, *written: Operand) -> None:
         """Add a step; what lay where it writes is gone."""
         self.steps.append(step)
@@ -62,6 +101,8 @@ class Chain:
                 known[:] = [t for t in known if t.memory is not w.memory or t.stop <= w.start or w.stop <= t.start]
         for w in written:
             (self.maps if w.memory is Memory.AI else self.tensors).append(w)
+            if w.memory is not Memory.AI:
+                self.places.append((w.memory, w.start, w.stop))
 
     def constant(self, array: np.ndarray[Any, Any]) -> Operand:
         found = Operand(Memory.CONST, len(self.constants), F32, array.shape)
@@ -80,7 +121,7 @@ class Chain:
                 self._slice,
                 self._binary,
             ),
-            *(self._concat, self._kpu, self._kpu, self._kpu),
+            *(self._concat, self._join, self._constant, self._kpu, self._kpu, self._kpu, self._kpu),
         )
         kinds[self.number(0, len(kinds) - 1)]()
 
@@ -124,7 +165,8 @@ class Chain:
             return
         constant = self.constant(self.rng.uniform(0.5, 2, (1, x.shape[1], 1, 1) if self.number(0, 1) else (1,)))
         a, c = (x, constant) if self.number(0, 1) else (constant, x)
-        self.write(o.Binary(input_a=a, input_b=c, output=out, op=o.BinaryOp(self.number(0, 5))), out)
+        clamp = (0.0, float(self.number(1, 6))) if self.number(0, 2) == 0 else o.NO_CLAMP
+        self.write(o.Binary(input_a=a, input_b=c, output=out, op=o.BinaryOp(self.number(0, 5)), clamp=clamp), out)
 
     def _concat(self) -> None:
         """Parts that steps write side by side into one tensor, as V5 files do it."""
@@ -148,32 +190,68 @@ class Chain:
         self.tensors = [t for t in self.tensors if t not in parts]
         self.tensors.append(out)
 
+    def _join(self) -> None:
+        """A concatenation of two tensors as a step of its own."""
+        if (x := self.pick()) is None:
+            return
+        y = next((t for t in self.tensors if t.dtype is x.dtype and t.shape == x.shape and t != x), x)
+        axis = self.number(0, 3)
+        shape = tuple(2 * n if i == axis else n for i, n in enumerate(x.shape))
+        if x.elements < 600 and (out := self.target(x.dtype, shape, x, y)) is not None:
+            self.write(o.ConcatTensors(inputs=(x, y), output=out, axis=axis), out)
+
+    def _constant(self) -> None:
+        """A copy of constant bytes."""
+        shape = (1, self.number(1, 4), self.number(1, 4), self.number(1, 9))
+        x = Operand(Memory.CONST, len(self.constants), U8, shape)
+        if (out := self.target(U8, shape)) is not None:
+            self.constants += self.rng.integers(0, 256, -(-x.elements // 4) * 4, np.uint8).tobytes()
+            self.write(o.CopyTensor(input=x, output=out), out)
+
     def _kpu(self) -> None:
         """Upload, a layer, or download."""
         kind = self.number(0, 2)
-        if kind == 0 and (x := self.pick(U8)) is not None and x.shape[0] == 1:
-            line = 8 * self.number(0, LINES)
-            self.write(KpuUpload(input=x, output=b.ai(line, *x.shape[1:])), b.ai(line, *x.shape[1:]))
-        elif kind == 1 and self.maps:
+        if kind == 0 and (x := self.pick(U8)) is not None and x.strides is None:
+            out = b.ai(self.line(), *(x.shape[1:] if x.shape[0] == 1 else x.shape))
+            self.write(KpuUpload(input=x, output=out), out)
+        elif self.maps:
             m = self.maps[self.number(0, len(self.maps) - 1)]
-            c, h, w = m.shape
-            line = 8 * self.number(0, LINES)
-            layer = b.kpu_layer(m.start // 64, line, c, self.number(1, 6), h, w, k=(1, 3)[self.number(0, 1)])
-            self.write(step := KpuConv(layer=layer), step.output)
-        elif kind == 2 and self.maps:
-            m = self.maps[self.number(0, len(self.maps) - 1)]
-            if (out := self.target(U8, (1, *m.shape))) is not None and out.strides is None:
-                self.write(KpuDownload(input=m, output=out), out)
+            if kind == 1:
+                self._layer(m)
+            elif kind == 2:
+                if self.crowded and self.number(0, 3) == 0:
+                    m = b.ai(self.line(), *m.shape)  # whatever is there
+                shape = m.shape if len(m.shape) == 4 else (1, *m.shape)
+                if (out := self.target(U8, shape)) is not None:
+                    out = replace(out, strides=None)
+                    self.write(KpuDownload(input=m, output=out), out)
+
+    def _layer(self, m: Operand) -> None:
+        """A KPU layer, often onto its input or another map, sometimes with its result in main RAM too."""
+        *batch, c, h, w = m.shape
+        target = (m.start // 64, self.line())[self.number(0, 1)] if self.crowded else self.line()
+        channels = c if self.number(0, 1) else self.number(1, 6)
+        layer = b.kpu_layer(m.start // 64, target, c, channels, h, w, k=(1, 3)[self.number(0, 1)])
+        batches = batch[0] if batch else 1
+        step, main = KpuConv(layer=layer, batches=batches), None
+        if self.number(0, 5) == 0 and (main := self.target(U8, (batches, *layer.output_shape))) is not None:
+            main = replace(main, strides=None)
+            step = replace(step, main_output=main)
+        self.write(step, step.output, *([] if main is None else [main]))
 
     def program(self) -> Program:
-        """The program, with two of the tensors that are still whole as outputs."""
-        outputs = [t for t in self.tensors if t.memory is Memory.MAIN][-2:]
+        """The program; its outputs are two tensors that are still whole, and in crowded programs bytes besides."""
+        outputs = [t for t in self.tensors if t.memory in (Memory.MAIN, Memory.OUTPUT)][-2:]
+        if self.crowded:
+            outputs += [found for _ in range(2) if (found := self.bytes()) is not None]
         return Program(
             version=5,
             inputs=(self.source,),
             outputs=tuple(outputs),
             steps=tuple(self.steps),
             main_bytes=MAIN,
+            input_bytes=BUFFER,
+            output_bytes=BUFFER,
             constants=bytes(self.constants),
         )
 

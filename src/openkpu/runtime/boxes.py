@@ -64,10 +64,10 @@ def address(array: Array) -> int:
 def locate(part: Array, tensor: Array) -> tuple[Box, tuple[tuple[int, int], ...]] | None:
     """The box of ``tensor`` that ``part`` holds, and how to ``split`` it for that: (dimension, inner size) in turn.
 
-    Both have positive strides, and no two elements of ``tensor`` share a place.
+    None for negative strides, and where a ``tensor`` repeats its elements (stride 0).
     """
     axes = sorted((i for i, n in enumerate(tensor.shape) if n > 1), key=lambda i: -tensor.strides[i])
-    if any(s < 0 for s in (*part.strides, *tensor.strides)):
+    if any(s < 0 for s in (*part.strides, *tensor.strides)) or any(tensor.strides[i] == 0 for i in axes):
         return None
     start, rest = [0] * tensor.ndim, address(part) - address(tensor)
     if rest < 0:

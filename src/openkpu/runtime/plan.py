@@ -42,7 +42,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to call in turn, and which memories, of AI RAM, main RAM and output buffers, have to be filled before."""
+    """What to call in turn, and which memories, of all but the constants, have to be filled before."""
 
     calls: list[Run]
     filled: list[Array]
@@ -51,12 +51,13 @@ class Plan:
 def build(m: Memories, program: Program, whole: list[Make]) -> Plan:
     """Plan a session's runs. ``whole[i]`` gives what runs step i; native operators have a ``run`` method."""
     native = v5_native.kernels()
-    memories = [m.ai, m.main, m.ram(Memory.OUTPUT)]
+    memories = [m.ai, m.main, m.ram(Memory.INPUT), m.ram(Memory.OUTPUT)]
     if native is None or program.version != 5:
         return Plan(_calls(native, [run for make in whole for run in make()]), memories)
     known, actions = Knowledge(), list[Action]()
     for operand in program.inputs:
         for array in _views(m, operand):
+            known.forget(array)
             known.learn(array)
     for step, make in zip(program.steps, whole, strict=True):
         actions += _actions(native, known, m, step, make)
@@ -83,7 +84,7 @@ def _actions(native: ModuleType, known: Knowledge, m: Memories, step: Step, make
         target = (r.wb_group, r.wb_row_switch_addr, r.wb_channel_switch_addr)
         writes_usual = _usual(step.layer.output_shape, *target) and step.main_output is None
         writes = _views(m, step.output) if writes_usual else [m.ai]
-        for w in writes if writes_usual else [m.ai, m.main]:
+        for w in writes if writes_usual else [m.ai, m.main, m.ram(Memory.INPUT), m.ram(Memory.OUTPUT)]:
             known.forget(w)
         return [
             Action(make, _views(m, step.input) if reads_usual else [m.ai], writes if writes_usual else [], kept=True)
@@ -111,12 +112,16 @@ def _usual(shape: tuple[int, int, int], group: int, row_lines: int, channel_line
 def _by_moves(native: ModuleType, reads: list[Array], found: list[Move]) -> list[Action] | None:
     """The actions of a step by its moves, or None where running the step itself is as good, or needed."""
     actions, gained = [], False
+
+    def apart(array: Array) -> bool:
+        """Not where the step writes: an action could find what another has left there."""
+        return not any(boxes.overlap(array, move.target) for move in found)
+
     for move in found:
-        # Not from where the step writes: an action could find what another has left there.
-        sources = [s for s in move.sources if not any(boxes.overlap(s.array, other.target) for other in found)]
+        sources = [s for s in move.sources if apart(s.array)]
         if sources:
             array, make = sources[0].array, _maker(native, sources[0], move.target)
-        elif move.quantize is not None and not boxes.overlap(move.quantize[0], move.target):
+        elif move.quantize is not None and apart(move.quantize[0]):
             array, *numbers = move.quantize
             make = _quantizer(native, array, move.target, *numbers)
         else:
@@ -128,8 +133,11 @@ def _by_moves(native: ModuleType, reads: list[Array], found: list[Move]) -> list
     return actions if gained else None
 
 
-def _quantizer(native: ModuleType, floats: Array, target: Array, multiplier: float, offset: float) -> Make:
-    return lambda: [native.quantize(floats.squeeze(), target.squeeze(), multiplier, offset)]
+def _quantizer(native: ModuleType, floats: Array, target: Array, multiplier: float, offset: float) -> Make | None:
+    floats, target = floats.squeeze(), target.squeeze()
+    if target.ndim > MAX_RANK:
+        return None
+    return lambda: [native.quantize(floats, target, multiplier, offset)]
 
 
 def _maker(native: ModuleType, source: Source, target: Array) -> Make | None:

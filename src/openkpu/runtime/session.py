@@ -39,7 +39,7 @@ class Session:
 
     ``engine`` "native" uses the fast kernels, "reference" the NumPy specification; both give the same bytes.
     ``threads`` is for the native kernels. With ``check`` every run also looks for memory mistakes and 36-bit overflow,
-    in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that both memories
+    in ``findings``; the KPU then runs on the reference, which is much slower. ``fill`` is the byte that the memories
     hold before a run (None: 0, or ``CHECK_FILL`` with ``check``); on the board it is whatever ran before, and a correct
     program's results do not depend on it. ``rounding`` is for V4's quantise and dequantise, which round differently on
     the chip and in the vendor's simulator on a PC (which made the vendor's reference outputs). ``main`` is the main
@@ -128,7 +128,7 @@ class Session:
             self._plan = plan.build(
                 self, self.program, [partial(self._bind, i) for i in range(len(self.program.steps))]
             )
-        everything = [self.ai, self.main, self._ram[Memory.OUTPUT]]
+        everything = [self.ai, self.main, self._ram[Memory.INPUT], self._ram[Memory.OUTPUT]]
         for memory in everything if watched or self._plan is None else self._plan.filled:
             memory.fill(self.fill)
         checker = Checker(self.program) if self.check else None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from graph_builders import Builder
+from target_models import gated_parts, graph_of
 
 from openkpu.compiler import compile
 from openkpu.float.export import to_onnx
@@ -38,13 +39,7 @@ def test_a_wide_depthwise_layer_is_accurate_and_reads_only_what_was_written(targ
 @pytest.mark.parametrize("target", ["v3", "v4"])
 @pytest.mark.parametrize("upsampled", [False, True], ids=["two layers", "an upsampled map and a layer"])
 def test_a_product_takes_channels_across_the_parts_of_a_concatenation(target, upsampled):
-    b = Builder(1, 3, 28, 28)
-    t = b.max_pool(b.relu6(b.conv(b.x, 8, 3)))
-    first = b.resize(b.relu6(b.conv(b.max_pool(t), 80, 1))) if upsampled else b.relu6(b.conv(t, 60, 1))
-    parts = b.concat(first, b.relu6(b.conv(t, 60, 1)))
-    c = parts.shape[1]
-    gate = b.unary("Sigmoid", b.conv(b.relu(b.conv(b.gap(parts), 8, 1)), c, 1))
-    graph = b.graph(b.conv(b.binary("Mul", parts, gate), 4, 1))
+    graph = graph_of((1, 3, 28, 28), lambda b: gated_parts(b, upsampled))
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (3, 28, 28), np.uint8) for _ in range(4)]
     compiled = compile(to_onnx(graph).SerializeToString(), calibration=pictures, target=target, range_method="minmax")

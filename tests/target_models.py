@@ -19,6 +19,15 @@ def squeeze_excite(b):
     return b.conv(b.binary("Mul", t, gate), 4, 1)
 
 
+def gated_parts(b, upsampled=False):
+    """Two maps side by side, times a gate for each channel: multiplied 64 channels at a time, the parts have fewer."""
+    t = b.max_pool(b.relu6(b.conv(b.x, 8, 3)))
+    first = b.resize(b.relu6(b.conv(b.max_pool(t), 80, 1))) if upsampled else b.relu6(b.conv(t, 60, 1))
+    parts = b.concat(first, b.relu6(b.conv(t, 60, 1)))
+    gate = b.unary("Sigmoid", b.conv(b.relu(b.conv(b.gap(parts), 8, 1)), parts.shape[1], 1))
+    return b.conv(b.binary("Mul", parts, gate), 4, 1)
+
+
 def slices(b):
     t = b.conv(b.x, 8, 3)
     attrs = {"starts": (4,), "ends": (8,), "axes": (1,), "steps": (1,)}

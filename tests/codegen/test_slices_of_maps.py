@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from graph_builders import Builder
+from target_models import gated_parts, graph_of
 
 from openkpu.compiler import compile
 from openkpu.float.export import to_onnx
-from openkpu.kmodel.program import KpuConv
+from openkpu.kmodel.program import KpuConv, Memory
 from openkpu.lower.streamed import lower_to_fit
 from openkpu.lower.target import V3
 from openkpu.passes import canonicalize
@@ -33,6 +34,22 @@ def test_a_wide_depthwise_layer_is_accurate_and_reads_only_what_was_written(targ
     first = inner[0]
     slices = {s.reads[0].start - first.writes[0].start for s in inner[1:]}
     assert len([s for s in slices if 0 < s < first.writes[0].elements * 4]) >= 1
+
+
+@pytest.mark.parametrize("target", ["v3", "v4"])
+@pytest.mark.parametrize("upsampled", [False, True], ids=["two layers", "an upsampled map and a layer"])
+def test_a_product_takes_channels_across_the_parts_of_a_concatenation(target, upsampled):
+    graph = graph_of((1, 3, 28, 28), lambda b: gated_parts(b, upsampled))
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3, 28, 28), np.uint8) for _ in range(4)]
+    compiled = compile(to_onnx(graph).SerializeToString(), calibration=pictures, target=target, range_method="minmax")
+    assert compiled.report.calibration_snr_db > 20
+    compiled.model.run(pictures[0], check=True)
+    assert compiled.model.findings == []
+    written = [o for s in compiled.model.steps for o in s.writes if o.memory is Memory.AI]
+    if target == "v3":
+        read = [s.reads[0] for s in compiled.model.steps if isinstance(s, KpuConv)]
+        assert any(r.start < w.start < r.stop < w.stop for r in read for w in written)
 
 
 def test_a_model_over_main_ram_gets_few_layers_of_limited_size():

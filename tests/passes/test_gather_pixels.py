@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from target_models import focus, shuffle, slices
 
-from openkpu.graph.ir import Tensor
+from openkpu.graph.ir import Node, Tensor
 from openkpu.lower.lower import lower
 from openkpu.lower.target import V3, V5
 from openkpu.passes import canonicalize
@@ -162,3 +162,14 @@ def test_v3_runs_slices_of_channels():
     canonicalize.run(graph)
     lowered, _ = lower(graph)
     assert [n.op for n in lowered.nodes] == ["KpuConv", "KpuConv"]
+
+
+def test_a_node_of_two_outputs_is_left_alone():
+    b = Builder(1, 4, 8, 8)
+    t = channels(b, b.conv(b.x, 4, 3), 0, 2)
+    values, places = (Tensor(name, (1, 2, 8, 3)) for name in ("values", "places"))
+    graph = b.graph(t)
+    graph.nodes.append(Node("TopK", [t], [values, places], {}))
+    graph.outputs[:] = [values, places]
+    gather_pixels(graph)
+    assert operators(graph)[-1] == "TopK"

@@ -91,6 +91,49 @@ def test_a_part_of_a_concatenation_that_lost_bytes_to_a_neighbour() -> None:
     assert "c overwrote part of what b had left there" in found.message
 
 
+def _side_by_side(first_line: int, channels: int) -> Program:
+    """Two maps of 6 channels of 2 lines, 2 channels a line, side by side; a third layer reads some of the 12."""
+    return b.program(
+        b.conv(0, 1000, 3, 6, 4, 20, name="a"),
+        b.conv(0, 1012, 3, 6, 4, 20, name="b"),
+        b.conv(1000 + first_line, 2000, channels, 4, 4, 20, to_main=0),
+    )
+
+
+def test_channels_of_two_maps_side_by_side() -> None:
+    """Channels that begin in one part of a concatenation and end in the other."""
+    assert findings(_side_by_side(0, 8)) == []
+    assert findings(_side_by_side(8, 8)) == []
+    assert findings(_side_by_side(4, 8)) == []
+
+
+def test_channels_that_begin_in_the_middle_of_a_part() -> None:
+    assert kinds(_side_by_side(6, 8)) == [(2, checks.OVERLAP)]
+
+
+def test_a_later_map_over_the_end_of_a_part() -> None:
+    """The third map is as large as the parts and begins at whole channels, but lies on some of the second."""
+    prog = b.program(
+        b.conv(0, 1000, 3, 6, 4, 20, name="a"),
+        b.conv(0, 1012, 3, 6, 4, 20, name="b"),
+        b.conv(0, 1016, 3, 6, 4, 20, name="c"),
+        b.conv(1000, 2000, 12, 4, 4, 20, to_main=0),
+    )
+    (found,) = findings(prog)
+    assert (found.step, found.kind) == (3, checks.OVERLAP)
+    assert "c overwrote part of what b had left there" in found.message
+
+
+def test_channels_that_reach_into_a_map_of_another_size() -> None:
+    prog = b.program(
+        b.conv(0, 1000, 3, 6, 8, 40, name="a", pool=1),
+        b.conv(0, 1012, 3, 2, 8, 40, name="b"),
+        b.conv(1000, 2000, 8, 4, 4, 20, to_main=0),
+    )
+    (found,) = [f for f in findings(prog) if f.kind == checks.OVERLAP]
+    assert "b wrote 64768..65792 there, which only overlaps it" in found.message
+
+
 def test_rows_of_one_channel_are_a_map_of_their_own() -> None:
     """Rows 2..6 of each of two channels are copied to a map of 8 rows, above rows 0..4 of the same channels."""
     copies = [

@@ -52,12 +52,12 @@ def gather_pixels(graph: Graph) -> None:
             picks[id(node.output)] = pick
     users = graph.users()
     for node in reversed(list(graph.nodes)):
-        pick = picks.get(id(node.output)) if node.outputs else None
+        pick = picks.get(id(node.output)) if len(node.outputs) == 1 else None
         if pick is None:
             continue
         readers = users.get(id(node.output), [])
         inner = not graph.is_output(node.output)
-        if inner and all(id(r.output) in picks and picks[id(r.output)].x is not node.output for r in readers):
+        if inner and all(_picks_on(r, node.output, picks) for r in readers):
             continue  # taken into the picks behind it
         if _is_whole(pick):
             graph.replace_uses(node.output, pick.x) if inner else None
@@ -72,10 +72,16 @@ def gather_pixels(graph: Graph) -> None:
     graph.sort()
 
 
+def _picks_on(reader: Node, t: Tensor, picks: dict[int, Pick]) -> bool:
+    """Whether a reader of a pick is a pick that goes past it."""
+    pick = picks.get(id(reader.output)) if len(reader.outputs) == 1 else None
+    return pick is not None and pick.x is not t
+
+
 # -- what a node picks ---------------------------------------------------------------------------------------------
 def _pick(graph: Graph, node: Node, picks: dict[int, Pick]) -> Pick | None:
     """Return what a node picks of a map on the KPU; picks of picks are joined."""
-    if not node.outputs or len(node.output.shape) != 4 or node.output.shape[0] != 1:
+    if len(node.outputs) != 1 or len(node.output.shape) != 4 or node.output.shape[0] != 1:
         return None
     found: Pick | None = None
     if node.op == "Slice":

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openkpu.k210 import AI_RAM_BYTES
+from openkpu.k210 import AI_LINE_BYTES, AI_RAM_BYTES
 from openkpu.kmodel import operators as t
 from openkpu.kmodel import operators_v4 as v4
 from openkpu.kmodel import operators_v5 as v5
@@ -129,6 +129,13 @@ def _same_map(a: Operand, b: Operand) -> bool:
     return w == lay.width and c <= lay.group and not beside and inside
 
 
+def _cut_between_channels(whole: Operand, part: Operand) -> bool:
+    """Whether a map may be some channels of maps side by side, and ``part`` one of those maps."""
+    c, h, w = part.shape[-3:]
+    group = FeatureMapLayout(c, h, w).channel_lines * AI_LINE_BYTES
+    return whole.shape[-2:] == (h, w) and (whole.start - part.start) % group == 0
+
+
 def _count_owners(owners: NDArray[np.int16]) -> dict[int, int]:
     """Owner -> number of bytes, in ascending order."""
     flat = owners.reshape(-1)
@@ -217,11 +224,13 @@ class Checker:
         for owner, piece in pieces.items():
             inside = operand.start <= piece.start and piece.stop <= operand.stop
             step = self._program.steps[owner] if owner >= 0 else None
+            lines = isinstance(step, p.KpuUpload) and piece.shape[-1] == 64  # as they lie in AI RAM, whatever they hold
             # bytes that were copied into their place are parts of a larger value, of which any stretch may be read
             part = isinstance(step, t.CopyTensor | t.ConcatTensors) and piece.dtype is operand.dtype is DType.U8
+            # and maps side by side are one map, of which any whole channels may be read
+            part = part or (operand.memory is Memory.AI and (lines or _cut_between_channels(operand, piece)))
             if owner not in whole and not inside and not part:
                 return f"{self._name(owner)} wrote {piece.start}..{piece.stop} there, which only overlaps it"
-            lines = isinstance(step, p.KpuUpload) and piece.shape[-1] == 64  # as they lie in AI RAM, whatever they hold
             if operand.memory is Memory.AI and not (lines or _same_map(operand, piece)):
                 return f"{self._name(owner)} left a map of shape {piece.shape} there"
             raw = owner >= 0 and isinstance(self._program.steps[owner], p.Concat)

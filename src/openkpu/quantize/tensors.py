@@ -121,7 +121,7 @@ class Assignment:
         """Return the groups of tensors that padded concatenations join, directly or through a part of both."""
         group_of: dict[int, list[Tensor]] = {}
         for node in self.graph.nodes:
-            if node.op != "KpuConcat" or not domains.reaches_padding(node.output, self.users):
+            if not domains.stands_apart(node) or not domains.reaches_padding(node.output, self.users):
                 continue
             joined: dict[int, Tensor] = {}
             for t in domains.origins(node.output):

@@ -103,8 +103,8 @@ class _Given:
     def _keep_borders(self) -> None:
         """Give concatenations that a padded convolution reads one zero point: its padding is one byte for all channels.
 
-        Parts with another one are copied by a KPU layer that rounds to the new one, as the file does; the CPU puts floats
-        together in place of bytes.
+        Parts with another one are copied by a KPU layer that rounds to the new one, as the file does. The CPU puts
+        floats together in place of bytes.
         """
         for node in list(self.graph.nodes):
             if not domains.stands_apart(node) or not domains.reaches_padding(node.output, self.users):

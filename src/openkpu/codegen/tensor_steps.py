@@ -6,7 +6,7 @@ windows), the bytes go through float as they are, which is exact.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -30,7 +30,6 @@ class TensorSteps:
     """Common part of the dialects of V4 and V5."""
 
     version: int
-    CONCAT_IS_COPIES: ClassVar[bool] = False
 
     # -- between memories -----------------------------------------------------------------------------------------
     def make_map(self, asm: Assembler, tensor: Tensor, out: Buffer) -> bool:

@@ -20,7 +20,6 @@ from openkpu.kpu.fmap import FeatureMapLayout
 DOWNLOAD_NS: Final = V3.download.ns  # a byte, KPU -> main RAM
 UPLOAD_NS: Final = V3.upload_bytes.ns  # a byte, main RAM -> AI RAM by the CPU, rows of any width
 COPY_NS: Final = V3.copy.ns  # a byte
-FLOAT_MAC_NS: Final = V3.mac.ns  # a multiply-accumulate of a float matrix product
 LAYER_BYTES: Final = 470  # of a V3 file beside weights and batch norm: registers, activation table, alignment
 BATCH_NORM_BYTES: Final = 8  # an output channel
 _MHZ: Final = 1_000_000

@@ -43,11 +43,6 @@ class CpuSplit:
     """Of the forward pass, the KPU's part included."""
 
     @property
-    def copies_share(self) -> float:
-        """Share of the forward pass."""
-        return self.copies.us / self.whole.us if self.whole.us else 0.0
-
-    @property
     def operators_share(self) -> float:
         """Share of the forward pass."""
         return self.operators.us / self.whole.us if self.whole.us else 0.0

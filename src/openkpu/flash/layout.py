@@ -16,7 +16,6 @@ from openkpu.flash.firmware import frame
 from openkpu.kmodel.detect import byteswap
 
 FLASH_BYTES: Final = 16 * 1024 * 1024
-SECTOR_BYTES: Final = 4096  # the least that flash can erase
 BLOCK_BYTES: Final = 64 * 1024  # what the flash program on the board erases and writes at a time
 ERASED: Final = 0xFF
 MODEL_ADDRESS: Final = 0x300000

@@ -21,7 +21,6 @@ from openkpu.kpu.checks import check_layer
 from openkpu.kpu.layer import ACTIVATION_BYTES, ActivationTable, BatchNorm, KpuLayer
 from openkpu.kpu.registers import LayerRegisters
 
-OPCODE: Final = 0x2002
 ARGUMENT: Final = Record("main_output:u32*4", "batches:i32", "reserved0:i32")
 ALIGN: Final = 256
 MAX_BATCHES: Final = 1 << 10

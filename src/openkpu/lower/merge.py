@@ -168,7 +168,7 @@ def lower_concat(ctx: Context, node: Node) -> None:
         decide.kpu_rewrite(ctx, node, "rows of the tiles copied within AI RAM", ctx.spent - before)
         return
     if ctx.target.has("Concat") or node.attrs.get("tiles"):
-        tensor.concat(ctx, node)
+        tensor.concat(ctx, node, copied=spatial and _padded(ctx, node))
     elif int(np.prod(out.shape[:axis])) != 1:
         raise UnsupportedError(
             "E216",
@@ -195,6 +195,11 @@ def lower_concat(ctx: Context, node: Node) -> None:
     )
 
 
+def _padded(ctx: Context, node: Node) -> bool:
+    """Whether a convolution with padding reads a concatenation."""
+    return any(u.op == "Conv" and any(u.attrs["pads"]) for u in ctx.users.get(id(node.output), []))
+
+
 def _side_by_side(ctx: Context, node: Node) -> bool:
     views = [ctx.map(t) for t in node.inputs]
     views = [(moves.sampled(ctx, v, node.output.name) or v) if v.step != 1 else v for v in views]
@@ -210,7 +215,8 @@ def _side_by_side(ctx: Context, node: Node) -> bool:
         # a map can lie in one place only; a second appearance, and one that is not aligned, needs a copy of its own
         if i < len(views) - 1 and not v.fills_lines:
             return False
-        if any(t is u for u in tensors):
+        # the picture's zero point is given, and padding behind needs one that all parts can have
+        if any(t is u for u in tensors) or (t.producer is None and _padded(ctx, node)):
             t = ctx.identity(t, f"{t.name}.copy")
         tensors.append(t)
     ctx.values[id(node.output)] = first.on(ctx.concat(tensors, node.output.name))

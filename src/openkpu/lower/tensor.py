@@ -309,9 +309,11 @@ def _runtime_nearest(version: int, kind: str, n: int, out: int) -> list[int]:
     return [max(0, min(i, n - 1)) for i in picked]
 
 
-def concat(ctx: Context, node: Node) -> None:
-    """Lower Concat along any axis, of computed tensors and constants."""
+def concat(ctx: Context, node: Node, *, copied: bool = False) -> None:
+    """Lower Concat along any axis, of computed tensors and constants; ``copied``: of a layer's copy of the picture."""
     inputs = _inputs(ctx, node)
+    if copied:
+        inputs = [ctx.identity(t, f"{t.name}.copy") if t.producer is None and not t.is_constant else t for t in inputs]
     options = {"u8": False, "tiles": bool(node.attrs.get("tiles"))}
     out = ctx.emit("TensorConcat", inputs, node.output.shape, node.output.name, axis=node.attrs["axis"], **options)
     ctx.values[id(node.output)] = View.whole(out) if len(out.shape) == 4 and out.shape[2:] != (1, 1) else out

@@ -20,6 +20,7 @@ from openkpu.passes.fold_pad import fold_pad
 from openkpu.passes.fold_transpose import fold_transpose
 from openkpu.passes.fuse_elementwise import fuse_elementwise
 from openkpu.passes.gather_pixels import gather_pixels
+from openkpu.passes.join_slices import join_slices
 from openkpu.passes.matmul_as_conv import matmul_as_conv
 from openkpu.passes.planar_layout import planar_layout
 from openkpu.passes.shuffles import write_out_shuffles
@@ -33,6 +34,7 @@ PASSES: Final[tuple[Callable[..., None], ...]] = (
     planar_layout,
     fold_transpose,
     matmul_as_conv,
+    join_slices,
     gather_pixels,
     expand_conv_transpose,
     write_out_shuffles,

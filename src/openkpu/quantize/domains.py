@@ -60,6 +60,13 @@ def _keeps_channels_apart(move: Node) -> bool:
     return True
 
 
+def stands_apart(node: Node) -> bool:
+    """Whether the operator puts channels beside each other whose quantisation may differ."""
+    if node.op == "TensorConcat":
+        return makes_u8(node) and node.attrs["axis"] == 1 and not node.attrs["tiles"]
+    return node.op == "KpuConcat"
+
+
 def origins(t: Tensor) -> list[Tensor]:
     """Return the tensors whose quantisation ``t`` inherits (itself, if it has its own)."""
     p = t.producer

@@ -23,7 +23,7 @@ from openkpu.quantize.layer import LayerSpec, QuantizedLayer, effective_weights,
 from openkpu.quantize.nodes import make_table
 from openkpu.quantize.params import QParams
 from openkpu.quantize.result import GIVEN, Quantized, Way
-from openkpu.quantize.tensors import inherited
+from openkpu.quantize.tensors import inherited, with_zero_point
 
 _PART: Final = re.compile(r"(\.part\d+|\.\d+)+$")
 """How lowering and passes call a part of a tensor."""
@@ -51,10 +51,13 @@ class _Given:
         self.users = graph.users()
         self.before = {n.output.name: n.inputs[0].name for n in source.nodes if n.op == "Elementwise"}
         self.missing: list[str] = []
+        self.copies: dict[int, QParams] = {}
+        """Of maps that were copied to have another quantisation."""
 
     def run(self, first: QParams | None) -> Quantized:
         """Assign quantisations in order, then make the layers."""
         result = Quantized(Way(GIVEN, 0.0))
+        self._keep_borders()
         quantized = domains.quantized(self.graph, self.users)
         for t in self.graph.inputs:
             if id(t) in quantized:
@@ -97,19 +100,66 @@ class _Given:
             return None
         return QParams.uniform(scale.scale, scale.zero_point, t.shape[1] if len(t.shape) > 1 else 1)
 
+    def _keep_borders(self) -> None:
+        """Give concatenations that a padded convolution reads one zero point: its padding is one byte for all channels.
+
+        Parts with another one are copied by a KPU layer that rounds to the new one, as the file does. The CPU puts
+        floats together in place of bytes.
+        """
+        for node in list(self.graph.nodes):
+            if not domains.stands_apart(node) or not domains.reaches_padding(node.output, self.users):
+                continue
+            own = [self._zero_points(t) for t in node.inputs]
+            whole = self._given(node.output)
+            wanted = whole.zero_point if whole is not None else min(own[0], default=None)
+            if wanted is None or all(zps <= {wanted} for zps in own):
+                continue
+            if node.op == "TensorConcat":
+                node.attrs["u8"] = whole is None
+                continue
+            for i, t in enumerate(node.inputs):
+                if not own[i] <= {wanted} and not (whole is not None and self._is_alone(t)):
+                    given = whole or self._given(t)
+                    if given is not None:
+                        node.inputs[i] = self._copy(node, t, with_zero_point(given, wanted))
+        self.users = self.graph.users()
+
+    def _zero_points(self, t: Tensor) -> set[int]:
+        given = [self._given(o) for o in domains.origins(t)]
+        return {p.zero_point for p in given if p is not None}
+
+    def _is_alone(self, t: Tensor) -> bool:
+        """Whether a tensor is made by a layer as a part of another one only."""
+        one = len(self.users.get(id(t), [])) == 1 and not self.graph.is_output(t)
+        return one and t.producer is not None and t.producer.op == "KpuConv"
+
+    def _copy(self, concat: Node, t: Tensor, params: QParams) -> Tensor:
+        """Put a layer before a concatenation that writes a map in another quantisation."""
+        c = t.shape[1]
+        w = self.graph.constant(f"{t.name}.requantised.weights", np.ones((c, 1, 1, 1), np.float32))
+        b = self.graph.constant(f"{t.name}.requantised.bias", np.zeros(c, np.float32))
+        out = Tensor(self.graph.fresh(f"{t.name}.requantised"), t.shape)
+        attrs = {"depthwise": c > 1, "fn": None, "pool": "none", "vector": False}
+        node = Node("KpuConv", [t, w, b], [out], attrs, concat.source)
+        self.graph.nodes.insert(self.graph.nodes.index(concat), node)
+        n = len(params.scale)
+        self.copies[id(out)] = params if n == c else QParams.uniform(float(params.scale[0]), params.zero_point, c)
+        return out
+
     def _parts_of_concats(self) -> dict[int, Tensor]:
         """Return tensors that exist only as a part of another one: they get its quantisation at once."""
         found = {}
         for node in self.graph.nodes:
             if node.op == "KpuConcat" and self._given(node.output) is not None:
                 for t in node.inputs:
-                    alone = len(self.users.get(id(t), [])) == 1 and not self.graph.is_output(t)
-                    if alone and t.producer is not None and t.producer.op == "KpuConv":
+                    if self._is_alone(t) and id(t) not in self.copies:
                         found[id(t)] = node.output
         return found
 
     def _params(self, node: Node, params: dict[int, QParams], joined: dict[int, Tensor]) -> QParams | None:
         t = node.output
+        if id(t) in self.copies:
+            return self.copies[id(t)]
         if domains.inherits(node):
             return inherited(node, params)
         if id(t) in joined:

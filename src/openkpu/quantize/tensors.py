@@ -109,19 +109,19 @@ class Assignment:
 
             def waste(zp: int, parts: list[Tensor] = parts) -> float:
                 return sum(
-                    float(np.mean(_with_zero_point(result[id(t)], zp).scale / result[id(t)].scale)) for t in parts
+                    float(np.mean(with_zero_point(result[id(t)], zp).scale / result[id(t)].scale)) for t in parts
                 )
 
             zp = min(choices, key=waste)
             for t in parts:
                 if t.producer is not None:
-                    result[id(t)] = _with_zero_point(result[id(t)], zp)
+                    result[id(t)] = with_zero_point(result[id(t)], zp)
 
     def _padded_together(self, result: dict[int, QParams]) -> list[list[Tensor]]:
         """Return the groups of tensors that padded concatenations join, directly or through a part of both."""
         group_of: dict[int, list[Tensor]] = {}
         for node in self.graph.nodes:
-            if node.op != "KpuConcat" or not domains.reaches_padding(node.output, self.users):
+            if not domains.stands_apart(node) or not domains.reaches_padding(node.output, self.users):
                 continue
             joined: dict[int, Tensor] = {}
             for t in domains.origins(node.output):
@@ -175,7 +175,7 @@ class Assignment:
             lowest = min(float((-result[i].zero_point * result[i].scale).min()) for i in parts)
             highest = max(float(((255 - result[i].zero_point) * result[i].scale).max()) for i in parts)
             zp = from_range(lowest, highest, 1).zero_point
-            params = [_with_zero_point(result[i], zp) for i in parts]
+            params = [with_zero_point(result[i], zp) for i in parts]
             scale = np.max([p.scale for p in params], axis=0)
             on_kpu = all(domains.wants_u8(u, self.users) for u in self._readers(node.output))
             if self.graph.is_output(node.output) or not on_kpu:
@@ -205,7 +205,7 @@ def inherited(node: Node, params: dict[int, QParams]) -> QParams | None:
     return _reshaped(source[0], node) if source[0].is_uniform or domains.keeps_channels(node) else None
 
 
-def _with_zero_point(p: QParams, zp: int) -> QParams:
+def with_zero_point(p: QParams, zp: int) -> QParams:
     """Return the parameters with another zero point that still hold the same range."""
     low, high = -p.zero_point * p.scale, (255 - p.zero_point) * p.scale
     scale = np.maximum(high / max(255 - zp, 1e-9) if zp < 255 else 0, -low / zp if zp else 0)

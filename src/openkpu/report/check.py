@@ -158,7 +158,12 @@ def _reasons(decisions: Sequence[Decision], printer: Printer) -> None:
         printer.pairs(
             [
                 (label, text)
-                for label, text in (("how", how), ("why", why), ("change", fix), ("else", alternative))
+                for label, text in (
+                    ("how", "" if how == "as usual" else how),
+                    ("why", why),
+                    ("change", fix),
+                    ("else", alternative),
+                )
                 if text
             ],
             indent=4,

@@ -1,4 +1,4 @@
-"""V3 steps of operators that take several: vectors of length 1, channels between the pixels."""
+"""V3 steps that put channels between the pixels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,6 @@ from openkpu.graph.ir import Node
 from openkpu.kmodel import program as p
 from openkpu.kmodel.program import Memory
 from openkpu.lower.ops import Domain
-
-
-def normalize(asm: Assembler, node: Node) -> None:
-    """One step for each vector along the last dimension that is not 1."""
-    source = asm.get(node.inputs[0], Domain.F32)
-    out = asm.buffer(Memory.MAIN, F32, node.output.shape[1:], node.output)
-    asm.forms[id(node.output), Domain.F32] = out
-    length = node.output.shape[node.attrs["axis"]]
-    count = int(np.prod(node.output.shape)) // length
-    for i in range(count):
-
-        def make(i: int = i) -> p.Step:
-            def part(b: Buffer) -> p.Operand:
-                return p.Operand(Memory.MAIN, b.start + 4 * i * length, F32, (length,))
-
-            return p.L2Normalization(input=part(source), output=part(out))
-
-        asm.act(make, [source], [out], node.output if i == count - 1 else None)
 
 
 def interleave(asm: Assembler, node: Node) -> None:
@@ -86,6 +68,5 @@ def interleave(asm: Assembler, node: Node) -> None:
 
 
 HANDLERS: Final[dict[str, Callable[[Assembler, Node], None]]] = {
-    "CpuNormalize": normalize,
     "CpuInterleave": interleave,
 }

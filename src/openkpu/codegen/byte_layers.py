@@ -13,11 +13,10 @@ from typing import Final
 import numpy as np
 
 from openkpu.k210 import ACT_START_BITS, ACTIVATION_SEGMENTS
-from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
 from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import ActivationTable, BatchNorm, KpuLayer
-from openkpu.kpu.registers import LayerRegisters
-from openkpu.lower.ops import FRAME_WEIGHT, POOLS, UNIT, UNIT_SHIFT
+from openkpu.lower.layer_registers import shape_registers
+from openkpu.lower.ops import FRAME_WEIGHT, UNIT, UNIT_SHIFT
 
 Shape = tuple[int, int, int]
 
@@ -92,37 +91,7 @@ def _layer(
     outside: int,
     weight_bits: int,
 ) -> KpuLayer:
-    c, h, w = shape
-    oc, _, k, _ = weights.shape
-    kind, stride, _ = POOLS[pool]
-    oh, ow = h // stride, w // stride
-    size = weight_bits // 8
-    about = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if depthwise else 1, pool=pool, weight_bytes=size)
-    per_load = channels_per_load(about)
-    source, result = FeatureMapLayout(c, h, w), FeatureMapLayout(oc, oh, ow)
-    registers = LayerRegisters(
-        depth_wise_layer=int(depthwise),
-        i_ch_num=c,
-        o_ch_num=oc,
-        o_ch_num_coef=per_load,
-        i_row_wid=w,
-        i_col_high=h,
-        o_row_wid=ow,
-        o_col_high=oh,
-        kernel_type=int(k == 3),
-        pool_type=kind,
-        pad_value=outside,
-        load_time=1 if depthwise else load_count(about),
-        para_size=weights[0].size * per_load * size,
-        channel_switch_addr=source.channel_lines,
-        row_switch_addr=source.row_lines,
-        coef_group=source.group,
-        wb_channel_switch_addr=result.channel_lines,
-        wb_row_switch_addr=result.row_lines,
-        wb_group=result.group,
-        arg_w=-outside,
-        channel_byte_num=(oh * ow - 1) % (1 << 16) + 1,
-        dma_total_byte=oh * ow * oc,
-    )
+    oc, size = len(weights), weight_bits // 8
+    registers = shape_registers(shape, weights.shape, pool, depthwise=depthwise, weight_bytes=size, outside=outside)
     unit = BatchNorm(np.ones(oc, np.int64), np.asarray(add, np.int64), np.zeros(oc, np.int64))
     return KpuLayer(registers, weights.astype(f"u{size}"), unit, table)

@@ -12,11 +12,8 @@ from openkpu.errors import UnsupportedError
 from openkpu.graph.elementwise import Expr, is_homogeneous
 from openkpu.graph.ir import Node
 from openkpu.k210 import ACCUMULATOR_BITS, BN_ADD_BITS, BN_MUL_BITS, BN_SHIFT_MAX
-from openkpu.kpu.constraints import LayerShape, channels_per_load, load_count
-from openkpu.kpu.fmap import FeatureMapLayout
 from openkpu.kpu.layer import BatchNorm, KpuLayer
-from openkpu.kpu.registers import LayerRegisters
-from openkpu.lower.ops import POOLS
+from openkpu.lower.layer_registers import shape_registers
 from openkpu.quantize import weights
 from openkpu.quantize.activation_table import Met, TableFit, build
 from openkpu.quantize.native import loops
@@ -115,11 +112,9 @@ def make_layer(
     weights of each row, where they are known. Not ``measured``: how well the table fits stays open.
     Raises ``UnsupportedError`` E230 when the numbers cannot fit the chip's fields.
     """
-    c, h, w = spec.shape
-    oc, _, k, _ = spec.w.shape
     if wq is None or ws is None:
         we = effective_weights(spec, qin)
-        ws = weights.scales(we.reshape(oc, -1)) if weight_bits == 8 else fine_scales(we, qin, qout)
+        ws = weights.scales(we.reshape(len(we), -1)) if weight_bits == 8 else fine_scales(we, qin, qout)
         wq = weights.quantize(we, ws, weight_bits)
     if weight_zero is None:
         weight_zero = weights.zero_point(weight_bits)
@@ -144,39 +139,10 @@ def make_layer(
             fix="check the model's weights and the calibration pictures",
         )
     fit = build(spec.fn, reference, qout.zero_point, 2.0**bits / reference, met, measured=measured)
-    _, stride, _ = POOLS[spec.pool]
-    oh, ow = h // stride, w // stride
-    shape = LayerShape(c, (h, w), oc, (oh, ow), (k, k), groups=c if spec.depthwise else 1, pool=spec.pool,
-                       weight_bytes=weight_bytes)  # fmt: skip
-    per_load = channels_per_load(shape)
-    lin, lout = FeatureMapLayout(c, h, w), FeatureMapLayout(oc, oh, ow)
-    registers = LayerRegisters(
-        depth_wise_layer=int(spec.depthwise),
-        i_ch_num=c,
-        o_ch_num=oc,
-        o_ch_num_coef=per_load,
-        i_row_wid=w,
-        i_col_high=h,
-        o_row_wid=ow,
-        o_col_high=oh,
-        kernel_type=int(k == 3),
-        pool_type=POOLS[spec.pool][0],
-        pad_value=zx,
-        load_time=1 if spec.depthwise else load_count(shape),
-        para_size=wq[0].size * per_load * weight_bytes,
-        channel_switch_addr=lin.channel_lines,
-        row_switch_addr=lin.row_lines,
-        coef_group=lin.group,
-        wb_channel_switch_addr=lout.channel_lines,
-        wb_row_switch_addr=lout.row_lines,
-        wb_group=lout.group,
-        arg_x=-weight_zero,
-        arg_w=-zx,
-        arg_add=weight_zero * zx * k * k,
-        # 16 bits, which only a DMA to main RAM reads; of larger maps the vendor's compilers write the low bits too
-        channel_byte_num=(oh * ow - 1) % (1 << 16) + 1,
-        dma_total_byte=oh * ow * oc,
-    )
+    registers = shape_registers(
+        spec.shape, wq.shape, spec.pool, depthwise=spec.depthwise, weight_bytes=weight_bytes, outside=zx,
+        weight_zero=weight_zero,
+    )  # fmt: skip
     layer = KpuLayer(
         registers,
         (wq.astype(np.int32) + weight_zero).astype(f"u{weight_bytes}"),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.analyze.accuracy_advice import accuracy_advice
-from openkpu.analyze.fit import ChannelFit, Direct
+from openkpu.analyze.fit import ChannelFit, Direct, add_result
 from openkpu.analyze.match import graphs_of, match
 from openkpu.analyze.study import STUDIED, Study
 from openkpu.api import Model, load
@@ -155,7 +155,7 @@ def compare(
 
         def see(index: int, step: Step, array: NDArray[Any], values: dict[str, NDArray[Any]] = values) -> None:
             if index in fits and nodes is not None:
-                _add(fits[index], nodes[index], array, values)
+                add_result(fits[index], nodes[index], array, values)
 
         chip_outputs = chip.run(_raw(array, params), trace=see if fits else None, threads=threads)
         for end, result in zip(ends, chip_outputs, strict=True):
@@ -215,12 +215,6 @@ class _Output:
             None if fitted else self.max_error,
             self.top1 if self.vector else None,
         )
-
-
-def _add(fit: ChannelFit, node: Node, array: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> None:
-    if node.attrs["vector"]:
-        array = array[:, :1, :1]  # of the 4x4 map only the first pixel means something
-    fit.add(array, values[node.output.name][0])
 
 
 def _layer(index: int, node: Node, fit: ChannelFit) -> LayerComparison:

@@ -8,11 +8,14 @@ thousands of pixels, so this flatters a layer hardly at all; of maps with few pi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from openkpu.graph.ir import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +86,10 @@ class Direct:
     def result(self) -> Likeness:
         """Compare."""
         return likeness(self._signal, self._noise, self._product, self._other)
+
+
+def add_result(fit: ChannelFit, node: Node, array: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> None:
+    """Add what a KPU layer gave for one picture, beside the float values by tensor name."""
+    if node.attrs["vector"]:
+        array = array[:, :1, :1]  # of the 4x4 map only the first pixel means something
+    fit.add(array, values[node.output.name][0])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkpu.analyze.curve import Curve, trace_curve
-from openkpu.analyze.fit import ChannelFit
+from openkpu.analyze.fit import ChannelFit, add_result
 from openkpu.float.session import FloatSession
 from openkpu.graph.ir import Graph, Node, Tensor
 from openkpu.kmodel.program import KpuConv, Program, Step
@@ -85,7 +85,7 @@ class Study:
                 node = self._nodes[i]
                 bytes_in = self._bytes(i, node, step, seen)
                 out = scratch.run(step.layer, bytes_in[None])[0]
-                _add(alone[i], node, out, seen)
+                add_result(alone[i], node, out, seen)
                 if i in self._curved and i not in curves:
                     pre = seen[pre_name(node.output)][0]
                     curves[i] = trace_curve(node.attrs["fn"], step.layer, bytes_in, pre, self._outputs[i])
@@ -106,7 +106,7 @@ class Study:
                 return
             # a layer's output never lies on its input, so the input is still there
             _add_input(self._inputs[index], node, get(session, step.input), values)
-            _add(self._outputs[index], node, array, values)
+            add_result(self._outputs[index], node, array, values)
             shown = array[:, :1, :1] if node.attrs["vector"] else array
             self._histograms[index] += np.bincount(shown.reshape(-1), minlength=256)
 
@@ -162,9 +162,3 @@ def _float_input(node: Node, values: dict[str, NDArray[Any]]) -> NDArray[Any]:
 def _add_input(fit: ChannelFit, node: Node, array: NDArray[Any], values: dict[str, NDArray[Any]]) -> None:
     real = _float_input(node, values)
     fit.add(array[:, : real.shape[1], : real.shape[2]], real)
-
-
-def _add(fit: ChannelFit, node: Node, array: NDArray[Any], values: dict[str, NDArray[Any]]) -> None:
-    if node.attrs["vector"]:
-        array = array[:, :1, :1]  # of the 4x4 map only the first pixel means something
-    fit.add(array, values[node.output.name][0])

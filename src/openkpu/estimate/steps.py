@@ -157,12 +157,7 @@ def _add_padding(s: v3.KpuAddPadding, r: Runtime) -> Iterator[Part]:
     yield r.pad, s.input.elements
 
 
-def _pool(s: v3.Pool2D, r: Runtime) -> Iterator[Part]:
-    yield r.pool_output, s.output.elements
-    yield r.pool_tap, s.output.elements * prod(s.kernel)
-
-
-def _window(s: ops.ReduceWindow | v4.NhwcReduceWindow, r: Runtime) -> Iterator[Part]:
+def _pool(s: v3.Pool2D | ops.ReduceWindow | v4.NhwcReduceWindow, r: Runtime) -> Iterator[Part]:
     yield r.pool_output, s.output.elements
     yield r.pool_tap, s.output.elements * prod(s.kernel)
 
@@ -271,7 +266,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     ops.PadTensor: _each("pad"),
     ops.SliceTensor: _each("slice"),
     ops.Reduce: _average,
-    ops.ReduceWindow: _window,
+    ops.ReduceWindow: _pool,
     ops.ResizeImage: _resize,
     ops.SoftmaxTensor: _each("exp"),
     ops.Conv2D: _conv,
@@ -285,7 +280,7 @@ _PARTS: Final[dict[type[Step], Callable[[Any, Runtime], Iterator[Part]]]] = {
     v4.NnilUnary: _nnil,
     v4.NhwcConv2D: _conv,
     v4.NhwcQuantizedConv2D: _conv,
-    v4.NhwcReduceWindow: _window,
+    v4.NhwcReduceWindow: _pool,
     # V5 only
     v5.AffineQuantize: _each("quantize"),
     v5.AffineDequantize: _each("dequantize"),

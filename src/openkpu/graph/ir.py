@@ -170,6 +170,11 @@ class Graph:
             pending = rest
         self.nodes = ordered
 
+    def only_reader(self, t: Tensor) -> Node | None:
+        """Return the single reader of a tensor that is not an output; None where there is another number of readers."""
+        readers = self.consumers(t)
+        return readers[0] if len(readers) == 1 and not self.is_output(t) else None
+
     def fresh(self, stem: str) -> str:
         """Return a tensor name that the graph does not use yet."""
         used = {t.name for n in self.nodes for t in (*n.inputs, *n.outputs)} | {t.name for t in self.inputs}

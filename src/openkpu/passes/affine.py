@@ -18,7 +18,7 @@ def apply_affine(graph: Graph, node: Node, x: Tensor, k: NDArray[np.float64], c:
     it becomes a depthwise 1x1 convolution, for a vector (1, C) a Gemm with a diagonal.
     """
     p = x.producer
-    only_reader = len(graph.consumers(x)) == 1 and not graph.is_output(x)
+    only_reader = graph.only_reader(x) is not None
     if p is not None and p.op in ("Conv", "Gemm") and only_reader and all(t.is_constant for t in p.inputs[1:]):
         w, b = p.weights_and_bias(np.float64)
         w = w * k.reshape(-1, *[1] * (w.ndim - 1))

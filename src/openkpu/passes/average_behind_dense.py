@@ -21,19 +21,14 @@ def average_behind_dense(graph: Graph) -> None:
     if graph.scales.keys() - {t.name for t in graph.inputs}:
         return
     for pool in [n for n in graph.nodes if n.op == "GlobalAveragePool"]:
-        between = _only_reader(graph, pool.output)
+        between = graph.only_reader(pool.output)
         reshapes = []
         while between is not None and between.op == "Reshape":
             reshapes.append(between)
-            between = _only_reader(graph, between.output)
+            between = graph.only_reader(between.output)
         if between is not None and _pays(pool, between):
             _swap(graph, pool, reshapes, between)
     graph.sort()
-
-
-def _only_reader(graph: Graph, t: Tensor) -> Node | None:
-    readers = graph.consumers(t)
-    return readers[0] if len(readers) == 1 and not graph.is_output(t) else None
 
 
 def _pays(pool: Node, dense: Node) -> bool:

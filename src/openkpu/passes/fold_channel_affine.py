@@ -25,9 +25,7 @@ def fold_channel_affine(graph: Graph) -> None:
         x, k, c = match
         scalar = k.size == 1 and c.size == 1
         p = x.producer
-        foldable = (
-            p is not None and p.op in ("Conv", "Gemm") and len(graph.consumers(x)) == 1 and not graph.is_output(x)
-        )
+        foldable = p is not None and p.op in ("Conv", "Gemm") and graph.only_reader(x) is not None
         if foldable or not scalar:
             channels = x.shape[1]
             apply_affine(graph, node, x, np.broadcast_to(k, channels), np.broadcast_to(c, channels))

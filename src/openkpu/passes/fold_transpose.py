@@ -52,7 +52,7 @@ def _gemm(graph: Graph) -> None:
         if transpose is None or transpose.op != "Transpose" or tuple(transpose.attrs["perm"]) != (0, 2, 3, 1):
             continue
         between = (reshape.output, transpose.output)
-        if any(len(graph.consumers(t)) != 1 or graph.is_output(t) for t in between) or not gemm.inputs[1].is_constant:
+        if any(graph.only_reader(t) is None for t in between) or not gemm.inputs[1].is_constant:
             continue
         _, c, h, w = transpose.inputs[0].shape
         weights = np.asarray(gemm.inputs[1].data)

@@ -195,7 +195,7 @@ def _of_chain(graph: Graph, node: Node) -> Pick | None:
         if len(t.shape) == 4 and t.shape[0] == 1 and len(chain) > 1:
             best = _positions(t, chain) or best
         p = t.producer
-        if p is None or p.op not in ("Reshape", "Transpose") or len(graph.consumers(t)) != 1 or graph.is_output(t):
+        if p is None or p.op not in ("Reshape", "Transpose") or graph.only_reader(t) is None:
             return best
         chain.insert(0, p)
         t = p.inputs[0]
@@ -293,7 +293,7 @@ def _shuffles(graph: Graph) -> None:
         first = turn.inputs[0].producer if turn is not None and turn.op == "Transpose" else None
         if turn is None or first is None or first.op != "Reshape" or len(first.inputs[0].shape) != 4:
             continue
-        if any(len(graph.consumers(t)) != 1 or graph.is_output(t) for t in (node.inputs[0], turn.inputs[0])):
+        if any(graph.only_reader(t) is None for t in (node.inputs[0], turn.inputs[0])):
             continue
         x, out = first.inputs[0], node.output
         s = out.shape[2] // x.shape[2]

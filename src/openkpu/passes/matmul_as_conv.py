@@ -58,7 +58,7 @@ def _rewrite(graph: Graph, node: Node, x: Tensor) -> None:
     n, (h, wd) = len(w), x.shape[2:]
     bias = np.zeros(n, np.float32)
     taken, end = [node], node.output
-    added = _only(graph, end)
+    added = graph.only_reader(end)
     if added is not None and added.op == "Add":
         constant = next((t for t in added.inputs if t is not end), end)
         if constant.data is not None and constant.data.size in (1, n) and constant.shape[-1:] in ((n,), (1,), ()):
@@ -71,7 +71,7 @@ def _rewrite(graph: Graph, node: Node, x: Tensor) -> None:
     weights = graph.constant(f"{name}.pixel", np.ascontiguousarray(w).reshape(*w.shape, 1, 1))
     source = tuple(s for m in taken for s in m.source)
     made = [Node("Conv", [x, weights, graph.constant(f"{name}.bias", np.array(bias))], [t], attrs, source)]
-    while (f := _only(graph, end)) is not None and f.op in FUNCTIONS and len(f.inputs) == 1:
+    while (f := graph.only_reader(end)) is not None and f.op in FUNCTIONS and len(f.inputs) == 1:
         end = f.output
         after = Tensor(f"{end.name}.map", t.shape)
         made.append(Node(f.op, [t], [after], dict(f.attrs), f.source))
@@ -88,9 +88,3 @@ def _rewrite(graph: Graph, node: Node, x: Tensor) -> None:
     at = graph.nodes.index(node)
     graph.nodes[at:at] = made
     graph.nodes = [m for m in graph.nodes if not any(m is old for old in taken)]
-
-
-def _only(graph: Graph, t: Tensor) -> Node | None:
-    """Return the single reader of a tensor that is not an output."""
-    readers = graph.consumers(t)
-    return readers[0] if len(readers) == 1 and not graph.is_output(t) else None

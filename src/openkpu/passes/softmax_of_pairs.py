@@ -61,7 +61,7 @@ def _sigmoid_behind(graph: Graph, conv: Node) -> None:
 def _convs(graph: Graph, t: Tensor, inner: bool = False) -> list[Node] | None:
     """Return the convolutions whose channels become the pairs of ``t``; None if anything else is in between."""
     p = t.producer
-    if p is None or graph.is_output(t) or len(graph.consumers(t)) != 1:
+    if p is None or graph.only_reader(t) is None:
         return None
     if p.op == "Concat" and p.attrs["axis"] < len(t.shape) - 1:
         found = [_convs(graph, i) for i in p.inputs]

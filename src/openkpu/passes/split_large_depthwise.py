@@ -61,7 +61,7 @@ def _chain(graph: Graph, node: Node) -> tuple[Node, list[Node], list[Node]] | No
     if conv is None or conv.op != "Conv" or conv.attrs["group"] != 1 or not all(i.is_constant for i in conv.inputs[1:]):
         return None
     for n in (conv, *between):
-        if len(graph.consumers(n.output)) != 1 or graph.is_output(n.output):
+        if graph.only_reader(n.output) is None:
             return None
     behind: list[Node] = []
     t = node.output
